@@ -1,0 +1,49 @@
+# One line per job; what a job needs it installs by itself (scripts/setup). `make test` is what CI runs.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/floss/target
+SIM_DIR := $(CARGO_TARGET_DIR)-sim
+SIM_CARGO := RUSTFLAGS="--cfg madsim --cfg mutants" CARGO_TARGET_DIR=$(SIM_DIR) cargo
+SIM_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+SIM := $(SIM_DIR)/$(SIM_TARGET)/debug/floss-sim
+FLOSS := $(CARGO_TARGET_DIR)/release/floss
+SEEDS ?= 1..64
+SECONDS_VIRTUAL ?= 60
+JOBS ?= $(shell nproc)
+
+.PHONY: help build which demo check fmt-check clippy unit sim-build sim sweep mutants test bench fix interop clients setup
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+setup:
+	@scripts/setup
+build: setup ## the release binary
+	@cargo build --release -q -p floss-cli
+which: ## its path
+	@echo $(FLOSS)
+demo: build ## the main job in under a minute: three nodes, real data, a killed leader
+	@scripts/demo $(FLOSS)
+check: setup fmt-check clippy unit ## fast, writes nothing: format, lints, unit tests, corpus, tidy
+fmt-check:
+	@cargo fmt --all --check
+clippy:
+	@cargo clippy -q --workspace --all-targets -- -D warnings
+unit:
+	@cargo test -q --workspace
+sim-build: setup
+	@$(SIM_CARGO) build -q --target $(SIM_TARGET) -p floss-sim
+sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n]
+	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS)
+sweep: sim-build ## many seeds: make sweep N=500
+	@$(SIM) run --seeds 1..$(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS)
+mutants: sim-build ## planted bugs: how many seeds until each is caught
+	@$(SIM) mutants --seeds $(or $(N),200) -j $(JOBS)
+clients: setup ## the official clients against three real nodes: fluss-rs suite, pyfluss
+	@scripts/clients
+test: setup ## everything CI runs
+	@scripts/test
+bench: build ## ratios inside one run: append, latency, fetch, idle
+	@$(FLOSS) bench all
+interop: build ## the released Java client; needs a JDK and Maven
+	@jepsen/interop/java/run $(FLOSS)
+fix: ## format and apply lint suggestions
+	@cargo fmt --all
+	@cargo clippy -q --fix --allow-dirty --workspace --all-targets
