@@ -5,4 +5,5 @@
 //! Reading order: `ids`, `error_code`, `api`, `frame`, `rpc`, `schema`, `log_batch`, `project`.
 
 pub mod ids;
+pub mod log_batch;
 pub mod probe;
