@@ -3,4 +3,6 @@
 //! Reading order: `config`, `node`, `dispatch`, `handlers/`, `replica/`, `coordinator/`, `errors`.
 
 pub mod config;
+pub mod coordinator;
+pub mod identity;
 pub mod node;

@@ -1,0 +1,16 @@
+//! The catalog (Raft group 0) and what follows from it: who holds which bucket, who leads, who may join.
+//!
+//! Reading order: `command`, `state`, `placement`, `validate`, `machine`, `catalog`, `leaders`, `reconcile`, `admission`, `run`.
+
+pub mod admission;
+pub mod catalog;
+pub mod command;
+pub mod leaders;
+pub mod machine;
+pub mod placement;
+pub mod reconcile;
+pub mod reject;
+pub mod run;
+pub mod state;
+pub mod table;
+pub mod validate;

@@ -1,0 +1,88 @@
+//! What the catalog knows of one table.
+
+use floss_protocol::ids::{SchemaId, TableBucket, TableId};
+use floss_raft::types::{GroupId, NodeId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// `database.table`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TablePath {
+    pub database: String,
+    pub table: String,
+}
+
+impl TablePath {
+    pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
+        Self { database: database.into(), table: table.into() }
+    }
+}
+
+impl fmt::Display for TablePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}
+
+/// How log batches of a table are laid out. A disk format: variants are only ever appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LogFormat {
+    Arrow,
+    Indexed,
+    Compacted,
+}
+
+/// What replicas need of the table's properties, parsed once when the table was validated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSettings {
+    pub log_format: LogFormat,
+    /// `table.log.ttl`; None = kept for ever.
+    pub log_ttl_ms: Option<i64>,
+}
+
+/// One bucket: its Raft group and where its replicas live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketPlacement {
+    pub group: GroupId,
+    /// First voters, ascending, 1..=nodes.
+    pub replicas: Vec<NodeId>,
+    /// One of `replicas`: starts the first election, and is named while no leader was ever seen.
+    pub preferred: NodeId,
+}
+
+/// A table. Shared between versions of the catalog behind an `Arc`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableInfo {
+    pub id: TableId,
+    pub path: TablePath,
+    /// The descriptor after server defaults, as clients get it back (with `bucket_key`, `bucket_count`, newest schema).
+    pub table_json: String,
+    pub settings: TableSettings,
+    /// Schema JSON by id, dense from 1.
+    pub schemas: BTreeMap<SchemaId, String>,
+    pub bucket_count: i32,
+    pub partition_keys: Vec<String>,
+    pub replication_factor: i32,
+    pub created_ms: i64,
+    pub modified_ms: i64,
+    /// Buckets 0..bucket_count, of the table or of each of its partitions.
+    pub buckets: BTreeMap<TableBucket, BucketPlacement>,
+}
+
+impl TableInfo {
+    /// Newest schema.
+    pub fn latest_schema(&self) -> (SchemaId, &str) {
+        let (id, json) = self.schemas.last_key_value().expect("a table is created with schema 1");
+        (*id, json)
+    }
+
+    /// The Raft groups of all its buckets, in bucket order.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.buckets.values().map(|placement| placement.group).collect()
+    }
+
+    pub fn is_partitioned(&self) -> bool {
+        !self.partition_keys.is_empty()
+    }
+}
