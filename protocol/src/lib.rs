@@ -7,3 +7,4 @@
 pub mod ids;
 pub mod log_batch;
 pub mod probe;
+pub mod rpc;
