@@ -11,6 +11,7 @@ pub mod placement;
 pub mod reconcile;
 pub mod reject;
 pub mod run;
+pub mod sessions;
 pub mod state;
 pub mod table;
 pub mod validate;

@@ -1,10 +1,13 @@
 //! The catalog as a deterministic machine: databases, tables, placement, nodes, writer ids.
 
-use super::command::{CatalogEntry, CatalogOutcome};
+use super::command::{CatalogCommand, CatalogDone, CatalogEntry, CatalogOutcome, InitialNode, NewTable, NodeRegistration};
+use super::command::{decode, encode};
+use super::placement::{Candidate, place_buckets};
 use super::reject::CatalogReject;
-use super::table::{BucketPlacement, TableInfo, TablePath};
+use super::sessions::{Seen, Sessions};
+use super::table::{BUCKETS_MAX, BucketPlacement, TableInfo, TablePath};
 use bytes::Bytes;
-use floss_protocol::ids::{TableBucket, TableId};
+use floss_protocol::ids::{BucketId, SchemaId, TableBucket, TableId};
 use floss_raft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +15,12 @@ use std::sync::Arc;
 
 /// Exists from the first entry on; cannot be dropped.
 pub const DEFAULT_DATABASE: &str = "fluss";
+
+/// The descriptor of a database that was made without one.
+pub const EMPTY_DATABASE_JSON: &str = r#"{"version":1,"custom_properties":{}}"#;
+
+/// First byte of a snapshot.
+const SNAPSHOT_VERSION: u8 = 1;
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,66 +48,336 @@ pub struct DatabaseInfo {
     pub modified_ms: i64,
 }
 
+/// What a node was given so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    replicas: u64,
+    preferred: u64,
+}
+
 /// Equal entries in equal order give equal state, byte for byte in [`CatalogState::snapshot`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CatalogState {}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogState {
+    cluster_id: Option<String>,
+    nodes: BTreeMap<NodeId, NodeInfo>,
+    databases: BTreeMap<String, DatabaseInfo>,
+    #[serde(with = "shared_tables")]
+    tables: BTreeMap<TableId, Arc<TableInfo>>,
+    /// Highest numbers handed out; never go back, so that no number is used twice.
+    last_table_id: i64,
+    last_partition_id: i64,
+    last_group_id: u64,
+    last_writer_id: i64,
+    sessions: Sessions,
+    // What follows is derived from `tables` and not part of a snapshot.
+    #[serde(skip)]
+    paths: BTreeMap<TablePath, TableId>,
+    #[serde(skip)]
+    groups: BTreeMap<GroupId, TableBucket>,
+    #[serde(skip)]
+    loads: BTreeMap<NodeId, Load>,
+}
 
+/// Queries.
 impl CatalogState {
-    /// Applies a committed entry. Never panics, whatever the entry says.
-    pub fn apply(&mut self, _entry: &CatalogEntry) -> CatalogOutcome {
-        todo!()
-    }
-
-    pub fn snapshot(&self) -> Bytes {
-        todo!()
-    }
-
-    pub fn restore(_state: &[u8]) -> Result<Self, String> {
-        todo!()
-    }
-
     /// None until the cluster is formed.
     pub fn cluster_id(&self) -> Option<&str> {
-        todo!()
+        self.cluster_id.as_deref()
     }
 
     /// All members, registered or not, by id.
     pub fn nodes(&self) -> &BTreeMap<NodeId, NodeInfo> {
-        todo!()
+        &self.nodes
     }
 
     pub fn databases(&self) -> &BTreeMap<String, DatabaseInfo> {
-        todo!()
+        &self.databases
     }
 
-    pub fn database(&self, _name: &str) -> Result<&DatabaseInfo, CatalogReject> {
-        todo!()
+    /// Errors: DatabaseNotExist.
+    pub fn database(&self, name: &str) -> Result<&DatabaseInfo, CatalogReject> {
+        self.databases.get(name).ok_or_else(|| CatalogReject::DatabaseNotExist { database: name.to_owned() })
     }
 
-    /// Tables of a database by name.
-    pub fn tables_of(&self, _database: &str) -> Result<Vec<&Arc<TableInfo>>, CatalogReject> {
-        todo!()
+    /// Tables of a database by name. Errors: DatabaseNotExist.
+    pub fn tables_of(&self, database: &str) -> Result<Vec<&Arc<TableInfo>>, CatalogReject> {
+        self.database(database)?;
+        let from = TablePath::new(database, "");
+        let of_database = self.paths.range(from..).take_while(|(path, _)| path.database == database);
+        Ok(of_database.filter_map(|(_, id)| self.tables.get(id)).collect())
     }
 
-    pub fn table(&self, _path: &TablePath) -> Result<&Arc<TableInfo>, CatalogReject> {
-        todo!()
+    /// Errors: TableNotExist.
+    pub fn table(&self, path: &TablePath) -> Result<&Arc<TableInfo>, CatalogReject> {
+        let found = self.paths.get(path).and_then(|id| self.tables.get(id));
+        found.ok_or_else(|| CatalogReject::TableNotExist { path: path.clone() })
     }
 
-    pub fn table_by_id(&self, _id: TableId) -> Option<&Arc<TableInfo>> {
-        todo!()
+    pub fn table_by_id(&self, id: TableId) -> Option<&Arc<TableInfo>> {
+        self.tables.get(&id)
     }
 
     /// All tables by id.
     pub fn tables(&self) -> &BTreeMap<TableId, Arc<TableInfo>> {
-        todo!()
+        &self.tables
     }
 
-    pub fn bucket(&self, _bucket: TableBucket) -> Option<(&Arc<TableInfo>, &BucketPlacement)> {
-        todo!()
+    pub fn bucket(&self, bucket: TableBucket) -> Option<(&Arc<TableInfo>, &BucketPlacement)> {
+        let table = self.tables.get(&bucket.table_id)?;
+        Some((table, table.buckets.get(&bucket)?))
     }
 
     /// Which bucket a Raft group is; None for the catalog and for dropped tables.
-    pub fn bucket_of_group(&self, _group: GroupId) -> Option<TableBucket> {
-        todo!()
+    pub fn bucket_of_group(&self, group: GroupId) -> Option<TableBucket> {
+        self.groups.get(&group).copied()
+    }
+
+    /// Highest group number handed out so far: a group up to here that is no bucket was dropped.
+    pub fn last_group(&self) -> GroupId {
+        GroupId(self.last_group_id)
     }
 }
+
+/// Changes.
+impl CatalogState {
+    /// Applies a committed entry. Never panics, whatever the entry says.
+    pub fn apply(&mut self, entry: &CatalogEntry) -> CatalogOutcome {
+        match self.sessions.look_up(&entry.request) {
+            Seen::Before(outcome) => return outcome,
+            Seen::Forgotten => return Err(CatalogReject::RequestForgotten),
+            Seen::New => {}
+        }
+        let outcome = self.execute(&entry.command, entry.now_ms);
+        self.sessions.remember(&entry.request, outcome.clone());
+        outcome
+    }
+
+    fn execute(&mut self, command: &CatalogCommand, now_ms: i64) -> CatalogOutcome {
+        if self.cluster_id.is_none() && !matches!(command, CatalogCommand::FormCluster { .. }) {
+            return Err(CatalogReject::NotFormed);
+        }
+        match command {
+            CatalogCommand::FormCluster { cluster_id, nodes } => self.form(cluster_id, nodes, now_ms),
+            CatalogCommand::RegisterNode(node) => self.register(node),
+            CatalogCommand::CreateDatabase { name, ignore_if_exists, database_json } => {
+                self.create_database(name, *ignore_if_exists, database_json, now_ms)
+            }
+            CatalogCommand::DropDatabase { name, ignore_if_not_exists, cascade } => {
+                self.drop_database(name, *ignore_if_not_exists, *cascade)
+            }
+            CatalogCommand::CreateTable { table, ignore_if_exists, suspected } => {
+                self.create_table(table, *ignore_if_exists, suspected, now_ms)
+            }
+            CatalogCommand::DropTable { path, ignore_if_not_exists } => self.drop_table(path, *ignore_if_not_exists),
+            CatalogCommand::AllocateWriterIds { count } => {
+                let first = self.last_writer_id + 1;
+                self.last_writer_id += i64::from(*count);
+                Ok(CatalogDone::WriterIds { first, count: *count })
+            }
+        }
+    }
+
+    fn form(&mut self, cluster_id: &str, nodes: &[InitialNode], now_ms: i64) -> CatalogOutcome {
+        if let Some(known) = &self.cluster_id {
+            return Err(CatalogReject::AlreadyFormed { cluster_id: known.clone() });
+        }
+        self.cluster_id = Some(cluster_id.to_owned());
+        for InitialNode { node, peer_address } in nodes {
+            let info = NodeInfo { id: *node, peer_address: peer_address.clone(), registered: None, wiped: None };
+            self.nodes.insert(*node, info);
+        }
+        self.insert_database(DEFAULT_DATABASE, EMPTY_DATABASE_JSON, now_ms);
+        Ok(CatalogDone::Formed { cluster_id: cluster_id.to_owned() })
+    }
+
+    /// A known node whose directory was wiped has lost votes and log entries that others counted on: it is noted and refused.
+    /// (Letting it in anew, as learners first, is a later step.) The old directory may come back at any time.
+    fn register(&mut self, node: &NodeRegistration) -> CatalogOutcome {
+        let known = self.nodes.get(&node.node).and_then(|info| info.registered.as_ref());
+        if let Some(known) = known.map(|known| known.incarnation).filter(|known| *known != node.incarnation) {
+            if let Some(info) = self.nodes.get_mut(&node.node) {
+                info.wiped = Some(node.incarnation);
+            }
+            return Err(CatalogReject::WipedNode { node: node.node, known, found: node.incarnation });
+        }
+        let registered = Registered { incarnation: node.incarnation, client_address: node.client_address.clone() };
+        let info = NodeInfo { id: node.node, peer_address: node.peer_address.clone(), registered: Some(registered), wiped: None };
+        self.nodes.insert(node.node, info);
+        Ok(CatalogDone::Registered)
+    }
+
+    fn create_database(&mut self, name: &str, ignore_if_exists: bool, database_json: &str, now_ms: i64) -> CatalogOutcome {
+        if self.databases.contains_key(name) {
+            let exists = CatalogReject::DatabaseExists { database: name.to_owned() };
+            return if ignore_if_exists { Ok(CatalogDone::Ignored) } else { Err(exists) };
+        }
+        self.insert_database(name, database_json, now_ms);
+        Ok(CatalogDone::DatabaseCreated)
+    }
+
+    fn insert_database(&mut self, name: &str, database_json: &str, now_ms: i64) {
+        let info = DatabaseInfo {
+            name: name.to_owned(),
+            database_json: database_json.to_owned(),
+            created_ms: now_ms,
+            modified_ms: now_ms,
+        };
+        self.databases.insert(name.to_owned(), info);
+    }
+
+    fn drop_database(&mut self, name: &str, ignore_if_not_exists: bool, cascade: bool) -> CatalogOutcome {
+        let tables: Vec<TableId> = match self.tables_of(name) {
+            Ok(tables) => tables.iter().map(|table| table.id).collect(),
+            Err(_) if ignore_if_not_exists => return Ok(CatalogDone::Ignored),
+            Err(missing) => return Err(missing),
+        };
+        if name == DEFAULT_DATABASE {
+            return Err(CatalogReject::InvalidDatabase { reason: format!("the default database {name} cannot be dropped") });
+        }
+        if !tables.is_empty() && !cascade {
+            return Err(CatalogReject::DatabaseNotEmpty { database: name.to_owned(), tables: tables.len() as u64 });
+        }
+        for table in tables {
+            self.remove_table(table);
+        }
+        self.databases.remove(name);
+        Ok(CatalogDone::DatabaseDropped)
+    }
+
+    fn create_table(&mut self, new: &NewTable, ignore_if_exists: bool, suspected: &[NodeId], now_ms: i64) -> CatalogOutcome {
+        let (bucket_count, factor) = self.check_sizes(new, suspected)?;
+        self.database(&new.path.database)?;
+        if self.paths.contains_key(&new.path) {
+            let exists = CatalogReject::TableExists { path: new.path.clone() };
+            return if ignore_if_exists { Ok(CatalogDone::Ignored) } else { Err(exists) };
+        }
+        self.last_table_id += 1;
+        let id = TableId(self.last_table_id);
+        // A partitioned table has no buckets before it has partitions.
+        let placed_count = if new.partition_keys.is_empty() { bucket_count } else { 0 };
+        let places = place_buckets(self.candidates(suspected), placed_count, factor);
+        let mut buckets = BTreeMap::new();
+        for (number, place) in (0..).zip(places) {
+            self.last_group_id += 1;
+            let bucket = TableBucket { table_id: id, partition_id: None, bucket: BucketId(number) };
+            let group = GroupId(self.last_group_id);
+            buckets.insert(bucket, BucketPlacement { group, replicas: place.replicas, preferred: place.preferred });
+        }
+        let table = TableInfo {
+            id,
+            path: new.path.clone(),
+            table_json: new.table_json.clone(),
+            settings: new.settings.clone(),
+            schemas: BTreeMap::from([(SchemaId(1), new.schema_json.clone())]),
+            bucket_count: new.bucket_count,
+            partition_keys: new.partition_keys.clone(),
+            replication_factor: new.replication_factor,
+            created_ms: now_ms,
+            modified_ms: now_ms,
+            buckets,
+        };
+        self.index_table(&table);
+        self.tables.insert(id, Arc::new(table));
+        Ok(CatalogDone::TableCreated { table_id: id })
+    }
+
+    /// Validated before it was proposed, but against an older view: checked again.
+    fn check_sizes(&self, new: &NewTable, suspected: &[NodeId]) -> Result<(usize, usize), CatalogReject> {
+        let nodes = self.candidates(suspected).len();
+        let factor = usize::try_from(new.replication_factor).ok().filter(|factor| (1..=nodes).contains(factor));
+        let invalid = CatalogReject::InvalidReplicationFactor { factor: new.replication_factor, nodes: nodes as u64 };
+        let factor = factor.ok_or(invalid)?;
+        if new.bucket_count > BUCKETS_MAX {
+            return Err(CatalogReject::TooManyBuckets { count: new.bucket_count, limit: BUCKETS_MAX });
+        }
+        let bucket_count = usize::try_from(new.bucket_count).ok().filter(|count| *count >= 1);
+        let bucket_count =
+            bucket_count.ok_or_else(|| CatalogReject::InvalidTable { reason: format!("bucket count {}", new.bucket_count) })?;
+        Ok((bucket_count, factor))
+    }
+
+    fn candidates(&self, suspected: &[NodeId]) -> Vec<Candidate> {
+        let usable = self.nodes.values().filter(|info| info.wiped.is_none());
+        usable
+            .map(|info| {
+                let load = self.loads.get(&info.id).copied().unwrap_or_default();
+                let doubtful = info.registered.is_none() || suspected.contains(&info.id);
+                Candidate { node: info.id, doubtful, replicas: load.replicas, preferred: load.preferred }
+            })
+            .collect()
+    }
+
+    fn drop_table(&mut self, path: &TablePath, ignore_if_not_exists: bool) -> CatalogOutcome {
+        let table_id = match self.table(path) {
+            Ok(table) => table.id,
+            Err(_) if ignore_if_not_exists => return Ok(CatalogDone::Ignored),
+            Err(missing) => return Err(missing),
+        };
+        self.remove_table(table_id);
+        Ok(CatalogDone::TableDropped { table_id })
+    }
+
+    fn remove_table(&mut self, id: TableId) {
+        let Some(table) = self.tables.remove(&id) else { return };
+        self.paths.remove(&table.path);
+        for placement in table.buckets.values() {
+            self.groups.remove(&placement.group);
+            for node in &placement.replicas {
+                let load = self.loads.entry(*node).or_default();
+                load.replicas -= 1;
+                load.preferred -= u64::from(*node == placement.preferred);
+                if *load == Load::default() {
+                    self.loads.remove(node);
+                }
+            }
+        }
+    }
+
+    fn index_table(&mut self, table: &TableInfo) {
+        self.paths.insert(table.path.clone(), table.id);
+        for (bucket, placement) in &table.buckets {
+            self.groups.insert(placement.group, *bucket);
+            for node in &placement.replicas {
+                let load = self.loads.entry(*node).or_default();
+                load.replicas += 1;
+                load.preferred += u64::from(*node == placement.preferred);
+            }
+        }
+    }
+}
+
+/// Snapshots: version byte, then postcard of everything that is not derived.
+impl CatalogState {
+    pub fn snapshot(&self) -> Bytes {
+        Bytes::from(encode(SNAPSHOT_VERSION, self))
+    }
+
+    /// Errors: not a snapshot of this version.
+    pub fn restore(bytes: &[u8]) -> Result<Self, String> {
+        let mut state: Self = decode(SNAPSHOT_VERSION, bytes)?;
+        let tables: Vec<Arc<TableInfo>> = state.tables.values().cloned().collect();
+        for table in tables {
+            state.index_table(&table);
+        }
+        Ok(state)
+    }
+}
+
+/// Tables as a plain sequence: each carries its id, and serde does not see the `Arc`.
+mod shared_tables {
+    use super::{Arc, BTreeMap, TableId, TableInfo};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(tables: &BTreeMap<TableId, Arc<TableInfo>>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(tables.values().map(|table| &**table))
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<BTreeMap<TableId, Arc<TableInfo>>, D::Error> {
+        let tables = Vec::<TableInfo>::deserialize(from)?;
+        Ok(tables.into_iter().map(|table| (table.id, Arc::new(table))).collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
