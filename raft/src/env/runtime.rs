@@ -9,3 +9,13 @@ pub use tokio::sync;
 pub use tokio::task::JoinHandle;
 pub use tokio::time;
 pub use tokio::{io, spawn};
+
+/// Runs `future` to its end on a runtime of its own: for tests. (The binary and the simulator build their runtimes themselves.)
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    #[cfg(madsim)]
+    let runtime = madsim::runtime::Runtime::new();
+    #[cfg(not(madsim))]
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs only a few file descriptors");
+    runtime.block_on(future)
+}

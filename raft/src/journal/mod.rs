@@ -126,7 +126,12 @@ impl Journal {
 
     /// Entries of `range` (end exclusive), from memory or disk, stopping after the one that passes `bytes_max` (at least
     /// one if any is there). Missing indexes are an error, as is a payload whose checksum does not match.
-    pub fn read(&self, _group: GroupId, _range: Range<u64>, _bytes_max: usize) -> BoxFuture<'static, io::Result<Vec<JournalEntry>>> {
+    pub fn read(
+        &self,
+        _group: GroupId,
+        _range: Range<u64>,
+        _bytes_max: usize,
+    ) -> BoxFuture<'static, io::Result<Vec<JournalEntry>>> {
         todo!()
     }
 
