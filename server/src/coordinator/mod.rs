@@ -5,8 +5,10 @@
 pub mod admission;
 pub mod catalog;
 pub mod command;
+pub mod gossip;
 pub mod leaders;
 pub mod machine;
+pub mod peer;
 pub mod placement;
 pub mod reconcile;
 pub mod reject;

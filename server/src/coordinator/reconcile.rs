@@ -27,15 +27,100 @@ pub struct ReplicaSpec {
     pub settings: TableSettings,
 }
 
-/// `present` = groups that are open on this node or have records on its disk, without the catalog.
+/// `open` = groups that run on this node, `on_disk` = groups with records in its journal; the catalog's own may be among
+/// them and is left alone.
 ///
-/// Drops come first. A group that the catalog does not know yet (the view may be older than the disk) is dropped only if
-/// the catalog has handed out its number.
+/// Drops come first: they make room. A group that the catalog has not handed out yet (this view may be older than the
+/// disk) is left alone, too.
 pub fn plan_replicas(
-    _state: &CatalogState,
-    _node: NodeId,
-    _open: &BTreeSet<GroupId>,
-    _on_disk: &BTreeSet<GroupId>,
+    state: &CatalogState,
+    node: NodeId,
+    open: &BTreeSet<GroupId>,
+    on_disk: &BTreeSet<GroupId>,
 ) -> Vec<ReplicaAction> {
-    todo!()
+    let handed_out = |group: &GroupId| *group > GroupId::CATALOG && *group <= state.last_group();
+    let present = open.union(on_disk).copied().filter(handed_out);
+    let gone = present.filter(|group| state.bucket_of_group(*group).is_none());
+    let mut actions: Vec<ReplicaAction> = gone.map(|group| ReplicaAction::Drop { group }).collect();
+    for table in state.tables().values() {
+        for (bucket, placement) in &table.buckets {
+            if open.contains(&placement.group) || !placement.replicas.contains(&node) {
+                continue;
+            }
+            actions.push(ReplicaAction::Open(ReplicaSpec {
+                group: placement.group,
+                bucket: *bucket,
+                voters: placement.replicas.clone(),
+                elect: placement.preferred == node,
+                latest_schema: table.latest_schema().0,
+                settings: table.settings.clone(),
+            }));
+        }
+    }
+    actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::command::{CatalogCommand, CatalogEntry, InitialNode, NewTable, RequestId};
+    use crate::coordinator::table::{LogFormat, TablePath};
+
+    fn state_with(tables: &[&str]) -> CatalogState {
+        let mut state = CatalogState::default();
+        let mut counter = 0;
+        let mut run = |state: &mut CatalogState, command| {
+            counter += 1;
+            let request = RequestId { node: 1, incarnation: 1, boot: 1, counter };
+            state.apply(&CatalogEntry { request, now_ms: 0, command }).expect("accepted");
+        };
+        let nodes = (1..=3).map(|node| InitialNode { node, peer_address: String::new() }).collect();
+        run(&mut state, CatalogCommand::FormCluster { cluster_id: "c".into(), nodes });
+        for name in tables {
+            let table = NewTable {
+                path: TablePath::new("fluss", *name),
+                table_json: "{}".into(),
+                schema_json: "{}".into(),
+                settings: TableSettings { log_format: LogFormat::Indexed, log_ttl_ms: None },
+                bucket_count: 3,
+                partition_keys: vec![],
+                replication_factor: 2,
+            };
+            run(&mut state, CatalogCommand::CreateTable { table, ignore_if_exists: false, suspected: vec![] });
+        }
+        let path = TablePath::new("fluss", tables[0]);
+        run(&mut state, CatalogCommand::DropTable { path, ignore_if_not_exists: false });
+        state
+    }
+
+    #[test]
+    fn a_node_opens_what_it_holds_and_drops_what_is_gone() {
+        // Groups 1..=3 are of the dropped table, 4..=6 of the other.
+        let state = state_with(&["old", "new"]);
+        let groups = |range: &[u64]| range.iter().map(|group| GroupId(*group)).collect::<BTreeSet<_>>();
+        let mut opened = BTreeSet::new();
+        let mut electing = 0;
+        for node in 1..=3 {
+            let actions = plan_replicas(&state, node, &groups(&[0, 2]), &groups(&[0, 1, 99]));
+            let drops: Vec<u64> = actions
+                .iter()
+                .filter_map(|action| match action {
+                    ReplicaAction::Drop { group } => Some(group.0),
+                    ReplicaAction::Open(_) => None,
+                })
+                .collect();
+            assert_eq!(drops, [1, 2], "not the catalog, not what the catalog does not know yet");
+            for action in &actions {
+                if let ReplicaAction::Open(spec) = action {
+                    assert!(spec.voters.contains(&node));
+                    assert_eq!(state.bucket_of_group(spec.group), Some(spec.bucket));
+                    opened.insert((node, spec.group));
+                    electing += usize::from(spec.elect);
+                }
+            }
+        }
+        assert_eq!(opened.len(), 6, "three buckets on two nodes each");
+        assert_eq!(electing, 3, "one node per bucket starts the election");
+        assert!(plan_replicas(&state, 1, &groups(&[4, 5, 6]), &groups(&[4, 5, 6])).is_empty());
+    }
 }
