@@ -185,10 +185,6 @@ impl Catalog {
 
 /// What the coordinator's own parts need.
 impl Catalog {
-    pub(super) fn proposer(&self) -> Proposer {
-        self.inner.proposer
-    }
-
     pub(super) fn now_ms(&self) -> i64 {
         self.inner.clock.now_ms()
     }
