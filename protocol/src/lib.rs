@@ -4,6 +4,8 @@
 //! Must not know: sockets, tokio, disks, clocks, Raft, what a server does with a request.
 //! Reading order: `ids`, `error_code`, `api`, `frame`, `rpc`, `schema`, `log_batch`, `project`.
 
+pub mod api;
+pub mod error_code;
 pub mod ids;
 pub mod log_batch;
 pub mod probe;

@@ -4,3 +4,7 @@
 //! rejects a message that lacks one. Decoding does not check required fields; a missing one reads as its default.
 
 include!(concat!(env!("OUT_DIR"), "/floss.rpc.rs"));
+
+mod call;
+
+pub use call::{AnyRequest, AnyResponse, RequestError, Rpc, decode_request, decode_response};
