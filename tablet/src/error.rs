@@ -26,6 +26,23 @@ pub enum TabletError {
     FutureTimestamp { found: i64, now_ms: i64 },
     #[error("decided in term={decided_term}, applied in term={entry_term}: try again")]
     Stale { decided_term: u64, entry_term: u64 },
+    #[error("command of a tablet: {reason}")]
+    CorruptCommand { reason: String },
     #[error("snapshot of a tablet: {reason}")]
     CorruptSnapshot { reason: String },
+}
+
+impl TabletError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::CorruptBatch { .. }
+            | Self::UnknownSchema { .. }
+            | Self::OutOfOrderSequence { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::FutureTimestamp { .. } => ErrorKind::Reject,
+            Self::Stale { .. } => ErrorKind::Retry,
+            Self::CorruptCommand { .. } | Self::CorruptSnapshot { .. } => ErrorKind::Corrupt,
+        }
+    }
 }

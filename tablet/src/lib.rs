@@ -2,11 +2,14 @@
 //!
 //! Must not know: sockets, clocks, threads, Raft, disks. Time comes in as `now_ms`; what replicas must agree on travels in
 //! the command.
-//! Reading order: `command`, `tablet`, `prepare`, `log/`, `effects`, `read`, `snapshot`.
+//! Reading order: `command`, `tablet`, `prepare`, `in_flight`, `log/`, `effects`, `read`, `snapshot`.
 
 pub mod command;
 pub mod effects;
 pub mod error;
+mod in_flight;
+pub mod log;
 pub mod prepare;
 pub mod read;
+mod snapshot;
 pub mod tablet;
