@@ -1,8 +1,21 @@
 //! One Floss node: sockets, coordinator, replicas. The only crate that knows `raft`, `tablet` and `lake`.
 //!
-//! Reading order: `config`, `node`, `dispatch`, `handlers/`, `replica/`, `coordinator/`, `errors`.
+//! Reading order: `config`, `node`, `forming`, `net/`, `dispatch`, `handlers/`, `replica/`, `coordinator/`, `reconcile`,
+//! `errors`, `limits`.
 
+mod admin;
 pub mod config;
 pub mod coordinator;
+mod dispatch;
+mod errors;
+mod forming;
+mod handlers;
 pub mod identity;
+mod limits;
+mod net;
 pub mod node;
+mod observer;
+mod reconcile;
+mod replica;
+mod shared;
+mod stop;

@@ -1,12 +1,36 @@
 //! `open` is the only way to start a node: the binary and the simulator both call it.
 
+use crate::admin;
 use crate::config::NodeConfig;
+use crate::coordinator::admission::parse_formation;
+use crate::coordinator::catalog::{Catalog, Proposer};
+use crate::coordinator::command::NodeRegistration;
+use crate::coordinator::leaders::LeaderTable;
+use crate::dispatch::Dispatch;
+use crate::forming::Forming;
+use crate::handlers::projection::Projections;
+use crate::identity::open_identity;
+use crate::net::connection::Service;
+use crate::net::listener;
+use crate::observer::Observer;
+use crate::replica::replica::Replica;
+use crate::replica::set::Replicas;
+use crate::replica::upkeep;
+use crate::shared::Shared;
+use crate::stop::{self, Stopper};
 use floss_protocol::ids::TableBucket;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::disk::Disk;
+use floss_raft::env::runtime::sync::Notify;
+use floss_raft::env::runtime::{net, time};
+use floss_raft::host::Host;
 use floss_raft::transport::Transport;
 use floss_raft::types::{GroupId, Leadership, Pointers};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Puts something between the TCP transport and those who use it.
+pub type WrapTransport = Box<dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>;
 
 /// What a node stands on. The binary gives real ones, the simulator its own.
 pub struct Seams {
@@ -14,12 +38,12 @@ pub struct Seams {
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
     /// Wraps the TCP transport between nodes; the identity in production, faults in the simulator.
-    pub wrap_transport: Box<dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>,
+    pub wrap_transport: WrapTransport,
 }
 
 impl Seams {
     /// A transport that is used as it is.
-    pub fn plain_transport() -> Box<dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync> {
+    pub fn plain_transport() -> WrapTransport {
         Box::new(|transport| transport)
     }
 }
@@ -37,33 +61,210 @@ pub enum NodeError {
 }
 
 /// A running node. Dropping it stops nothing; call [`Node::stop`].
-pub struct Node {}
+pub struct Node {
+    shared: Arc<Shared>,
+    host: Host,
+    stopper: Stopper,
+    fatal: Arc<Fatal>,
+    admin_address: Option<String>,
+}
+
+/// How long a stop waits for tasks that do not end.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Starts a node: opens the directory (identity, journal), forms or joins the cluster, serves clients.
 /// Returns when the listeners are bound; leadership may come later.
-pub async fn open(_config: NodeConfig, _seams: Seams) -> Result<Node, NodeError> {
+pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
+    config.check()?;
+    let identity = open_identity(seams.disk.as_ref(), seams.clock.as_ref(), config.node_id).await?;
+    tracing::info!(node = config.node_id, incarnation = identity.incarnation, boot = identity.boot, "starting");
+    let (tasks, stopper) = stop::tasks();
+    let clients = bind("listen", &config.listen).await?;
+    let peers = bind("peer_listen", &config.peer_listen).await?;
+    let admin = match &config.admin_listen {
+        Some(address) => Some(bind("admin_listen", address).await?),
+        None => None,
+    };
+    let client_address = advertised(&config.advertise, &clients)?;
+    let peer_address = advertised(&config.peer_advertise, &peers)?;
+    let formation = parse_formation(&config, &peer_address)?;
+
+    let transport = (seams.wrap_transport)(peer_transport());
+    let proposer = Proposer { node: config.node_id, incarnation: identity.incarnation, boot: identity.boot };
+    let (catalog, machine) = Catalog::new(proposer, seams.clock.clone(), transport.clone());
+    let leaders = Arc::new(LeaderTable::new(config.node_id, identity.incarnation.wrapping_add(identity.boot)));
+    let replicas = Arc::new(Replicas::default());
+    let news = Arc::new(Notify::new());
+    let observer =
+        Observer { catalog: catalog.clone(), leaders: leaders.clone(), replicas: replicas.clone(), news: news.clone() };
+    let host_config = config.tuning.host(config.node_id);
+    let host = Host::open(host_config, seams.disk.clone(), seams.clock.clone(), transport.clone(), Arc::new(observer))
+        .await
+        .map_err(|source| NodeError::Io { path: config.data_dir.clone(), source })?;
+    let shared = Arc::new(Shared {
+        node_id: config.node_id,
+        client_address: client_address.clone(),
+        tuning: config.tuning.clone(),
+        clock: seams.clock.clone(),
+        catalog,
+        leaders,
+        replicas: replicas.clone(),
+        projections: Projections::default(),
+    });
+
+    drop(peers);
+    let fatal = Arc::new(Fatal::default());
+    let me = NodeRegistration { node: config.node_id, incarnation: identity.incarnation, client_address, peer_address };
+    let forming =
+        Forming { shared: shared.clone(), host: host.clone(), disk: seams.disk, formation, me, identity, tasks: tasks.clone() };
+    let failed = fatal.clone();
+    tasks.spawn(async move {
+        if let Err(error) = forming.run(machine).await {
+            tracing::error!(%error, "this node cannot take part");
+            failed.set(error.to_string());
+        }
+    });
+    tasks.spawn(ping_on_news(host.clone(), news));
+    tasks.spawn(upkeep::run(replicas));
+    let admin_address = match admin {
+        Some(listener) => {
+            let address = bound(&listener)?;
+            tasks.spawn(admin::run(listener, shared.clone(), tasks.clone()));
+            Some(address)
+        }
+        None => None,
+    };
+    let dispatch: Arc<dyn Service> = Arc::new(Dispatch { shared: shared.clone() });
+    tasks.spawn(listener::run(clients, dispatch, tasks.clone()));
+    Ok(Node { shared, host, stopper, fatal, admin_address })
+}
+
+/// Comes with the Raft layer's TCP transport.
+fn peer_transport() -> Arc<dyn Transport> {
     todo!()
+}
+
+async fn bind(what: &str, address: &str) -> Result<net::TcpListener, NodeError> {
+    let path = || format!("{what} {address}");
+    net::TcpListener::bind(address).await.map_err(|source| NodeError::Io { path: path(), source })
+}
+
+fn bound(listener: &net::TcpListener) -> Result<String, NodeError> {
+    let address = listener.local_addr().map_err(|source| NodeError::Io { path: "listener".to_owned(), source })?;
+    Ok(address.to_string())
+}
+
+/// What others are told: as configured (port 0 = the bound one), else the bound address.
+fn advertised(configured: &Option<String>, listener: &net::TcpListener) -> Result<String, NodeError> {
+    let bound = bound(listener)?;
+    match configured.as_ref().and_then(|address| address.rsplit_once(':')) {
+        None => Ok(bound),
+        Some((host, "0")) => Ok(format!("{host}:{}", bound.rsplit_once(':').map_or("0", |(_, port)| port))),
+        Some((host, port)) => Ok(format!("{host}:{port}")),
+    }
+}
+
+/// Gathers what happens at almost the same time into one round of pings.
+async fn ping_on_news(host: Host, news: Arc<Notify>) {
+    loop {
+        news.notified().await;
+        host.ping_now();
+        time::sleep(NEWS_PAUSE).await;
+    }
+}
+
+const NEWS_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a node gave up after it had started.
+#[derive(Default)]
+struct Fatal {
+    reason: Mutex<Option<String>>,
+    set: Notify,
+}
+
+impl Fatal {
+    fn set(&self, reason: String) {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.set.notify_waiters();
+    }
+
+    fn get(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Node {
     /// Where clients connect (with the real port).
     pub fn client_address(&self) -> String {
-        todo!()
+        self.shared.client_address.clone()
+    }
+
+    /// Where /livez and the rest are (with the real port), if they are on.
+    pub fn admin_address(&self) -> Option<String> {
+        self.admin_address.clone()
+    }
+
+    /// Ends when this node cannot take part any more (wiped directory, other cluster), with the reason.
+    pub async fn failed(&self) -> String {
+        let mut set = std::pin::pin!(self.fatal.set.notified());
+        loop {
+            set.as_mut().enable();
+            if let Some(reason) = self.fatal.get() {
+                return reason;
+            }
+            set.as_mut().await;
+            set.set(self.fatal.set.notified());
+        }
     }
 
     /// Graceful stop: hands leadership over, closes connections, closes the journal.
     pub async fn stop(self) {
-        todo!()
+        // Clients are served meanwhile: they learn from error 12 and fresh metadata where their leaders went.
+        self.host.shutdown(true).await;
+        if !self.stopper.stop(STOP_WAIT).await {
+            tracing::warn!(node = self.shared.node_id, "some tasks did not end in time");
+        }
     }
 
     /// What this node's replicas look like inside, for the simulator's oracles, `bucket list` and metrics.
     pub fn probe(&self) -> NodeProbe {
-        todo!()
+        let mut replicas = Vec::new();
+        if let Some(group) = self.host.group(GroupId::CATALOG) {
+            replicas.push(ReplicaProbe {
+                group: GroupId::CATALOG,
+                bucket: None,
+                leadership: group.leadership(),
+                pointers: group.pointers(),
+                log_start: 0,
+                high_watermark: 0,
+                writers_digest: 0,
+                failed: None,
+            });
+        }
+        replicas.extend(self.shared.replicas.all().iter().map(|replica| probe_replica(replica)));
+        NodeProbe { node_id: self.shared.node_id, replicas }
     }
 
     /// Raw committed batches of a replica from `offset` (I2, I13): `(base_offset, batch bytes)`, whole retained log if 0.
-    pub async fn read_replica(&self, _bucket: TableBucket, _offset: i64) -> Result<Vec<(i64, bytes::Bytes)>, String> {
-        todo!()
+    pub async fn read_replica(&self, bucket: TableBucket, offset: i64) -> Result<Vec<(i64, bytes::Bytes)>, String> {
+        let replica = self.shared.replicas.get(bucket).map_err(|error| error.to_string())?;
+        replica.read_committed(offset).await.map_err(|error| error.to_string())
+    }
+}
+
+fn probe_replica(replica: &Replica) -> ReplicaProbe {
+    // Pointers first: what the tablet shows has then applied at least that much.
+    let pointers = replica.group().map(|group| group.pointers()).unwrap_or_default();
+    let core = replica.inspect();
+    ReplicaProbe {
+        group: replica.group_id,
+        bucket: Some(replica.bucket),
+        leadership: core.leadership,
+        pointers,
+        log_start: core.tablet.log_start(),
+        high_watermark: core.tablet.high_watermark(),
+        writers_digest: core.tablet.writers_digest(),
+        failed: core.failed.clone(),
     }
 }
 

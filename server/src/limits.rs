@@ -1,0 +1,63 @@
+//! Bounds of queues, frames and waits, in one place, related to each other at compile time.
+
+use std::time::Duration;
+
+/// Largest request frame; a larger one closes the connection (the client's own limit is 10 MB by default).
+pub const FRAME_BYTES_MAX: usize = 100 << 20;
+/// Requests of one connection that are not answered yet; at the limit its socket is not read.
+pub const CONNECTION_REQUESTS_MAX: usize = 500;
+/// Request bytes of one connection that are not answered yet; at the limit its socket is not read.
+pub const CONNECTION_REQUEST_BYTES_MAX: usize = 128 << 20;
+/// Bytes of fetched log that one connection may hold in answers not yet written; at the limit a fetch waits.
+pub const CONNECTION_ANSWER_BYTES_MAX: usize = 128 << 20;
+/// Room that the reader keeps free in its buffer.
+pub const READ_CHUNK_BYTES: usize = 64 << 10;
+/// Finished answers gathered into one vectored write.
+pub const WRITE_GATHER_BYTES: usize = 1 << 20;
+/// A connection without any traffic for this long is closed.
+pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(600);
+/// Connections served at once; at the limit the next one is closed at once.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Largest log batch (Fluss: `max.message.bytes` of a request is the only bound; a client batch is 2 MB by default).
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Replicas that are opened or dropped side by side.
+pub const OPENING_MAX: usize = 64;
+/// Appends waiting in the mailbox of one bucket; at the limit an append gets error 25 and the client tries again.
+pub const MAILBOX_REQUESTS_MAX: usize = 4_096;
+/// Appends of one bucket that are proposed and not applied; at the limit the mailbox waits.
+pub const BUCKET_IN_FLIGHT_MAX: usize = 1_024;
+/// How long a mailbox waits for a new leader's first entry before it refuses.
+pub const LEADER_READY_WAIT: Duration = Duration::from_millis(300);
+/// How often a leader looks at retention and writer expiry.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(10);
+/// Entries applied since the last snapshot after which a replica takes the next one.
+pub const COMPACT_ENTRIES: u64 = 50_000;
+
+/// What a single fetch answer may hold, whatever the client asks for.
+pub const FETCH_BYTES_MAX: usize = 64 << 20;
+/// Read from the journal for one bucket of one fetch, before projection.
+pub const FETCH_RAW_BYTES_MAX: usize = 64 << 20;
+/// Longest wait of a fetch.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// What `max_wait_ms` means when it is absent but `min_bytes` is there (messages.md, FetchLog).
+pub const FETCH_WAIT_DEFAULT: Duration = Duration::from_millis(100);
+/// A limit scan answers at most this much: the newest batches win.
+pub const LIMIT_SCAN_BYTES_MAX: usize = 64 << 20;
+/// Longest wait for acks that a client may ask for.
+pub const ACK_WAIT_MAX: Duration = Duration::from_secs(120);
+/// A read that needs proof of leadership gives up after this long.
+pub const READ_BARRIER_WAIT: Duration = Duration::from_secs(2);
+
+/// CreateTable answers at the latest after this long, also when a bucket has no leader yet.
+pub const CREATE_TABLE_WAIT: Duration = Duration::from_secs(20);
+/// A change of the catalog that is not decided by then is answered with error 25.
+pub const CATALOG_PROPOSE_WAIT: Duration = Duration::from_secs(10);
+/// An admin read waits this long for an up-to-date catalog, then answers from the local one.
+pub const CATALOG_BARRIER_WAIT: Duration = Duration::from_millis(500);
+
+const _: () = assert!(FRAME_BYTES_MAX <= CONNECTION_REQUEST_BYTES_MAX, "one frame must fit");
+const _: () = assert!(FETCH_BYTES_MAX <= CONNECTION_ANSWER_BYTES_MAX, "one answer must fit");
+const _: () = assert!(BUCKET_IN_FLIGHT_MAX <= MAILBOX_REQUESTS_MAX);
+const _: () = assert!(BATCH_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(READ_CHUNK_BYTES <= FRAME_BYTES_MAX);

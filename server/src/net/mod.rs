@@ -1,0 +1,7 @@
+//! The client port: accepts, reads frames, writes answers. Knows frames, not calls.
+
+pub(crate) mod answer;
+pub(crate) mod connection;
+pub(crate) mod listener;
+pub(crate) mod read;
+pub(crate) mod write;

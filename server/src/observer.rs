@@ -1,0 +1,56 @@
+//! Hears what the Raft layer says and hands it to those who act on it. Never blocks.
+
+use crate::coordinator::catalog::Catalog;
+use crate::coordinator::leaders::LeaderTable;
+use crate::replica::set::Replicas;
+use bytes::Bytes;
+use floss_raft::env::BoxFuture;
+use floss_raft::env::runtime::sync::Notify;
+use floss_raft::host::HostObserver;
+use floss_raft::types::{GroupId, Leadership, NodeId};
+use std::sync::Arc;
+
+pub(crate) struct Observer {
+    pub catalog: Catalog,
+    pub leaders: Arc<LeaderTable>,
+    pub replicas: Arc<Replicas>,
+    /// Told when other nodes should hear of a new leader soon.
+    pub news: Arc<Notify>,
+}
+
+impl HostObserver for Observer {
+    fn on_leadership(&self, group: GroupId, leadership: Leadership) {
+        tracing::debug!(%group, term = leadership.term, leader = ?leadership.leader, ready = leadership.ready, "leadership");
+        if let Some(replica) = self.replicas.by_group(group) {
+            replica.on_leadership(leadership);
+        }
+        if self.leaders.on_leadership(group, leadership) {
+            self.news.notify_one();
+        }
+    }
+
+    fn on_node(&self, node: NodeId, alive: bool) {
+        tracing::info!(node, alive, "node");
+        self.leaders.on_node(node, alive);
+    }
+
+    fn on_group_failed(&self, group: GroupId, reason: &str) {
+        tracing::error!(%group, reason, "replica stopped");
+        if let Some(replica) = self.replicas.by_group(group) {
+            replica.on_failed(reason);
+        }
+    }
+
+    fn ping_payload(&self, to: NodeId) -> Bytes {
+        self.leaders.ping_payload(to)
+    }
+
+    fn on_ping(&self, from: NodeId, payload: Bytes) {
+        self.leaders.on_ping(from, &payload);
+    }
+
+    fn on_request(&self, from: NodeId, method: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let catalog = self.catalog.clone();
+        Box::pin(async move { catalog.serve(from, method, body).await })
+    }
+}

@@ -1,0 +1,281 @@
+//! The appends of one bucket, one after the other: prepare, propose, and answer once applied.
+
+use super::apply::decode;
+use super::error::ReplicaError;
+use super::lead::TermLead;
+use super::replica::Replica;
+use crate::limits::{BUCKET_IN_FLIGHT_MAX, LEADER_READY_WAIT};
+use bytes::Bytes;
+use floss_raft::env::BoxFuture;
+use floss_raft::env::clock::Clock;
+use floss_raft::env::runtime::sync::{mpsc, oneshot};
+use floss_raft::env::runtime::{select, time};
+use floss_raft::group::Group;
+use floss_raft::types::{Applied as RaftApplied, GroupError};
+use floss_tablet::effects::Applied;
+use floss_tablet::error::TabletError;
+use floss_tablet::prepare::Prepared;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What a mailbox takes.
+pub(crate) enum Mail {
+    Append(Append),
+    /// Look at retention and writer expiry.
+    Upkeep,
+}
+
+/// One bucket's part of a ProduceLog.
+pub(crate) struct Append {
+    /// Whole log batches, back to back.
+    pub records: Bytes,
+    /// Offset of the first record, once applied. A receiver that went away is no reason not to append.
+    pub answer: oneshot::Sender<Result<i64, ReplicaError>>,
+}
+
+type Answer = oneshot::Sender<Result<i64, ReplicaError>>;
+
+/// Proposed and not applied, in the order of the log.
+enum InFlight {
+    Append {
+        applied: BoxFuture<'static, Result<RaftApplied, GroupError>>,
+        base_offset: i64,
+        answer: Answer,
+    },
+    /// A duplicate of something before it in this queue.
+    Duplicate {
+        base_offset: i64,
+        end_offset: i64,
+        answer: Answer,
+    },
+    Upkeep {
+        applied: BoxFuture<'static, Result<RaftApplied, GroupError>>,
+    },
+}
+
+struct Mailbox {
+    replica: Arc<Replica>,
+    group: Group,
+    clock: Arc<dyn Clock>,
+    lead: TermLead,
+    /// A proposal of the current lead failed: no new lead before everything of the old one has an end.
+    draining: bool,
+    /// Term in which everything in flight was decided.
+    decided_term: u64,
+    in_flight: VecDeque<InFlight>,
+}
+
+/// Runs until the replica is dropped.
+pub(crate) async fn run(replica: Arc<Replica>, group: Group, clock: Arc<dyn Clock>, mut mail: mpsc::Receiver<Mail>) {
+    let mut mailbox = Mailbox {
+        replica,
+        group,
+        clock,
+        lead: TermLead::default(),
+        draining: false,
+        decided_term: 0,
+        in_flight: VecDeque::new(),
+    };
+    loop {
+        let replica = mailbox.replica.clone();
+        let takes = mailbox.takes_mail();
+        if replica.inspect().dropped {
+            return;
+        }
+        select! {
+            biased;
+            _ = replica.leadership_changed.notified() => mailbox.on_leadership(),
+            applied = next_applied(&mut mailbox.in_flight), if !mailbox.in_flight.is_empty() => {
+                mailbox.on_applied(applied);
+            }
+            next = mail.recv(), if takes => match next {
+                Some(Mail::Append(append)) => mailbox.on_append(append).await,
+                Some(Mail::Upkeep) => mailbox.on_upkeep().await,
+                None => return,
+            },
+        }
+    }
+}
+
+/// Waits for the front only: entries of one group are applied in the order in which they were proposed.
+async fn next_applied(in_flight: &mut VecDeque<InFlight>) -> Option<Result<RaftApplied, GroupError>> {
+    match in_flight.front_mut() {
+        Some(InFlight::Append { applied, .. } | InFlight::Upkeep { applied }) => Some(applied.await),
+        Some(InFlight::Duplicate { .. }) | None => None,
+    }
+}
+
+impl Mailbox {
+    fn takes_mail(&mut self) -> bool {
+        if self.draining && self.in_flight.is_empty() {
+            self.draining = false;
+        }
+        !self.draining && self.in_flight.len() < BUCKET_IN_FLIGHT_MAX
+    }
+
+    /// A new term or a lost one: what was proposed before may or may not take effect, the writers have to ask again.
+    fn on_leadership(&mut self) {
+        let (leadership, failed) = {
+            let core = self.replica.inspect();
+            (core.leadership, core.failed.clone())
+        };
+        let leads = leadership.leader == Some(self.replica.node_id) && failed.is_none();
+        if leads && (self.in_flight.is_empty() || self.decided_term == leadership.term) {
+            return;
+        }
+        self.lead.discard();
+        self.draining = false;
+        let error = match failed {
+            Some(reason) => ReplicaError::Failed { bucket: self.replica.bucket, reason },
+            None => ReplicaError::NotLeader { bucket: self.replica.bucket, leader: leadership.leader },
+        };
+        for in_flight in self.in_flight.drain(..) {
+            match in_flight {
+                InFlight::Append { answer, .. } | InFlight::Duplicate { answer, .. } => {
+                    drop(answer.send(Err(error.clone())));
+                }
+                InFlight::Upkeep { .. } => {}
+            }
+        }
+    }
+
+    async fn on_append(&mut self, append: Append) {
+        let Append { records, answer } = append;
+        match self.prepare(records).await {
+            Ok(Prepared::Propose { entry, base_offset, .. }) => self.propose_append(entry, base_offset, answer).await,
+            Ok(Prepared::Duplicate { base_offset }) => drop(answer.send(Ok(base_offset))),
+            Ok(Prepared::DuplicateInFlight { base_offset, end_offset }) => {
+                self.in_flight.push_back(InFlight::Duplicate { base_offset, end_offset, answer });
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    async fn prepare(&mut self, records: Bytes) -> Result<Prepared, ReplicaError> {
+        self.wait_ready().await?;
+        let replica = self.replica.clone();
+        let now_ms = self.clock.now_ms();
+        let core = replica.core()?;
+        let Some(lead) = self.lead.get(&core.tablet, core.leadership, replica.node_id) else {
+            return Err(ReplicaError::NotLeader { bucket: replica.bucket, leader: core.leadership.leader });
+        };
+        self.decided_term = core.leadership.term;
+        lead.prepare_append(&core.tablet, records, now_ms)
+            .map_err(|source| ReplicaError::Tablet { bucket: replica.bucket, source })
+    }
+
+    /// Just elected: the writer came with fresh metadata, so let it wait for the first entry of the term instead of
+    /// sending it in circles.
+    async fn wait_ready(&mut self) -> Result<(), ReplicaError> {
+        let until = time::Instant::now() + LEADER_READY_WAIT;
+        loop {
+            let (leads, leadership) = {
+                let core = self.replica.core()?;
+                (core.leads(self.replica.node_id), core.leadership)
+            };
+            let not_leader = ReplicaError::NotLeader { bucket: self.replica.bucket, leader: leadership.leader };
+            if !leads {
+                return Err(not_leader);
+            }
+            if leadership.ready {
+                return Ok(());
+            }
+            if time::timeout_at(until, self.replica.leadership_changed.notified()).await.is_err() {
+                return Err(not_leader);
+            }
+            self.on_leadership();
+        }
+    }
+
+    async fn propose_append(&mut self, entry: Bytes, base_offset: i64, answer: Answer) {
+        match self.group.propose(entry).await {
+            Ok(applied) if floss_protocol::mutant!("M08") => {
+                drop(answer.send(Ok(base_offset)));
+                self.in_flight.push_back(InFlight::Upkeep { applied: Box::pin(applied) });
+            }
+            Ok(applied) => {
+                self.in_flight.push_back(InFlight::Append { applied: Box::pin(applied), base_offset, answer });
+            }
+            Err(source) => {
+                self.give_up_lead();
+                drop(answer.send(Err(ReplicaError::Group { bucket: self.replica.bucket, source })));
+            }
+        }
+    }
+
+    fn give_up_lead(&mut self) {
+        self.lead.discard();
+        self.draining = true;
+    }
+
+    /// The front of the queue has an end.
+    fn on_applied(&mut self, applied: Option<Result<RaftApplied, GroupError>>) {
+        let front = self.in_flight.pop_front().expect("called when there is a front");
+        let outcome = applied.map(|applied| applied.map(|applied| decode(&applied.reply)));
+        let bucket = self.replica.bucket;
+        match (front, outcome) {
+            (InFlight::Append { base_offset, answer, .. }, Some(Ok(applied))) => {
+                let result = self.on_append_applied(base_offset, applied);
+                drop(answer.send(result));
+            }
+            (InFlight::Append { answer, .. }, Some(Err(source))) => {
+                self.give_up_lead();
+                drop(answer.send(Err(ReplicaError::Group { bucket, source })));
+            }
+            (InFlight::Duplicate { base_offset, end_offset, answer }, _) => {
+                drop(answer.send(self.duplicate_result(base_offset, end_offset)));
+            }
+            (InFlight::Upkeep { .. }, Some(Ok(Applied::Stale { .. }) | Err(_))) => self.give_up_lead(),
+            (InFlight::Upkeep { .. }, _) => {}
+            (InFlight::Append { .. }, None) => unreachable!("an append at the front is awaited"),
+        }
+    }
+
+    fn on_append_applied(&mut self, expected: i64, applied: Applied) -> Result<i64, ReplicaError> {
+        let bucket = self.replica.bucket;
+        match applied {
+            Applied::Appended { base_offset, .. } => {
+                assert_eq!(base_offset, expected, "bucket {bucket}: append applied elsewhere than decided (our code)");
+                Ok(base_offset)
+            }
+            Applied::Stale { decided_term, entry_term } => {
+                floss_protocol::reached!("append_stale");
+                self.give_up_lead();
+                Err(ReplicaError::Tablet { bucket, source: TabletError::Stale { decided_term, entry_term } })
+            }
+            other @ (Applied::Nothing | Applied::Trimmed { .. } | Applied::WritersExpired { .. }) => {
+                panic!("bucket {bucket}: an append was applied as {other:?} (our code)")
+            }
+        }
+    }
+
+    /// What it repeats was before it in the queue, so by now it is applied or has failed.
+    fn duplicate_result(&self, base_offset: i64, end_offset: i64) -> Result<i64, ReplicaError> {
+        let core = self.replica.leading_core()?;
+        if !self.draining && core.tablet.high_watermark() >= end_offset {
+            return Ok(base_offset);
+        }
+        Err(ReplicaError::NotLeader { bucket: self.replica.bucket, leader: core.leadership.leader })
+    }
+
+    async fn on_upkeep(&mut self) {
+        let commands = {
+            let replica = self.replica.clone();
+            let now_ms = self.clock.now_ms();
+            let Ok(core) = replica.core() else { return };
+            match self.lead.get(&core.tablet, core.leadership, replica.node_id) {
+                Some(lead) => {
+                    self.decided_term = core.leadership.term;
+                    lead.prepare_upkeep(&core.tablet, now_ms)
+                }
+                None => return,
+            }
+        };
+        for command in commands {
+            match self.group.propose(command).await {
+                Ok(applied) => self.in_flight.push_back(InFlight::Upkeep { applied: Box::pin(applied) }),
+                Err(_) => return self.give_up_lead(),
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What all parts of a bucket share on this node.
+
+use super::error::ReplicaError;
+use super::mailbox::Mail;
+use super::wait::{WaitId, WaitList};
+use crate::limits::MAILBOX_REQUESTS_MAX;
+use floss_protocol::ids::TableBucket;
+use floss_raft::env::runtime::sync::{Notify, mpsc};
+use floss_raft::group::Group;
+use floss_raft::types::{GroupId, Leadership, NodeId};
+use floss_tablet::tablet::LogTablet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// A replica of a bucket. Shared by its mailbox, its machine, the handlers and the observer of the host.
+pub(crate) struct Replica {
+    pub bucket: TableBucket,
+    pub group_id: GroupId,
+    pub node_id: NodeId,
+    core: Mutex<Core>,
+    mail: mpsc::Sender<Mail>,
+    /// Wakes the mailbox when leadership changed.
+    pub leadership_changed: Notify,
+    group: OnceLock<Group>,
+}
+
+/// Held only for computing, never across an await.
+pub(crate) struct Core {
+    pub tablet: LogTablet,
+    pub leadership: Leadership,
+    pub waits: WaitList,
+    /// Why this replica serves nothing any more.
+    pub failed: Option<String>,
+    pub dropped: bool,
+}
+
+impl Replica {
+    /// The other half goes to [`super::mailbox::run`].
+    pub fn new(bucket: TableBucket, group_id: GroupId, node_id: NodeId, tablet: LogTablet) -> (Arc<Self>, mpsc::Receiver<Mail>) {
+        let (mail, mailbox) = mpsc::channel(MAILBOX_REQUESTS_MAX);
+        let core = Core { tablet, leadership: Leadership::default(), waits: WaitList::default(), failed: None, dropped: false };
+        let replica = Self {
+            bucket,
+            group_id,
+            node_id,
+            core: Mutex::new(core),
+            mail,
+            leadership_changed: Notify::new(),
+            group: OnceLock::new(),
+        };
+        (Arc::new(replica), mailbox)
+    }
+
+    /// Once, after the host has opened the group.
+    pub fn set_group(&self, group: Group) {
+        assert!(self.group.set(group).is_ok(), "bucket {} got a second group", self.bucket);
+    }
+
+    pub fn group(&self) -> Result<&Group, ReplicaError> {
+        self.group.get().ok_or(ReplicaError::Unknown { bucket: self.bucket })
+    }
+
+    /// The state, also of a failed replica.
+    ///
+    /// A machine that panicked leaves the lock poisoned; what it guards is then only shown, never served.
+    pub fn inspect(&self) -> MutexGuard<'_, Core> {
+        match self.core.lock() {
+            Ok(core) => core,
+            Err(poisoned) => {
+                let mut core = poisoned.into_inner();
+                core.failed.get_or_insert_with(|| "a panic while it applied".to_owned());
+                core
+            }
+        }
+    }
+
+    /// The state of a replica that works.
+    pub fn core(&self) -> Result<MutexGuard<'_, Core>, ReplicaError> {
+        let core = self.inspect();
+        match &core.failed {
+            None if core.dropped => Err(ReplicaError::Unknown { bucket: self.bucket }),
+            None => Ok(core),
+            Some(reason) => Err(ReplicaError::Failed { bucket: self.bucket, reason: reason.clone() }),
+        }
+    }
+
+    /// The state of a replica that leads and has applied its term's first entry.
+    pub fn leading_core(&self) -> Result<MutexGuard<'_, Core>, ReplicaError> {
+        let core = self.core()?;
+        if core.leads(self.node_id) && core.leadership.ready {
+            return Ok(core);
+        }
+        Err(ReplicaError::NotLeader { bucket: self.bucket, leader: core.leadership.leader })
+    }
+
+    /// Hands mail over without waiting; order of calls is order of handling.
+    pub fn post(&self, mail: Mail) -> Result<(), ReplicaError> {
+        self.mail.try_send(mail).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ReplicaError::MailboxFull { bucket: self.bucket, limit: MAILBOX_REQUESTS_MAX },
+            mpsc::error::TrySendError::Closed(_) => ReplicaError::Unknown { bucket: self.bucket },
+        })
+    }
+
+    /// Called by the host's observer, in order.
+    pub fn on_leadership(&self, leadership: Leadership) {
+        let mut core = self.inspect();
+        if core.dropped {
+            return;
+        }
+        core.leadership = leadership;
+        core.waits.wake_all();
+        drop(core);
+        self.leadership_changed.notify_one();
+    }
+
+    /// Called by the host's observer: serves nothing from here on.
+    pub fn on_failed(&self, reason: &str) {
+        let mut core = self.inspect();
+        core.failed.get_or_insert_with(|| reason.to_owned());
+        core.leadership.ready = false;
+        core.waits.wake_all();
+        drop(core);
+        self.leadership_changed.notify_one();
+    }
+
+    /// The table is gone. Who waits is told that this node leads no more.
+    pub fn on_dropped(&self) {
+        let mut core = self.inspect();
+        core.dropped = true;
+        core.leadership = Leadership::default();
+        core.waits.wake_all();
+        drop(core);
+        self.leadership_changed.notify_one();
+    }
+
+    /// Wakes `wake` once something changed for a reader that has seen `seen`; at once if it has already.
+    pub fn wait_above(self: &Arc<Self>, seen: Seen, wake: &Arc<Notify>) -> WaitGuard {
+        let mut core = self.inspect();
+        let readable = core.leads(self.node_id) && core.leadership.ready && core.failed.is_none();
+        if readable != seen.readable || core.tablet.high_watermark() > seen.high_watermark {
+            wake.notify_one();
+        }
+        let id = core.waits.add(seen.high_watermark, wake.clone());
+        drop(core);
+        WaitGuard { replica: self.clone(), id }
+    }
+}
+
+/// What a reader saw before it decided to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub high_watermark: i64,
+    pub readable: bool,
+}
+
+impl Core {
+    pub fn leads(&self, node: NodeId) -> bool {
+        self.leadership.leader == Some(node)
+    }
+}
+
+/// Takes the wait back when the reader goes away.
+pub(crate) struct WaitGuard {
+    replica: Arc<Replica>,
+    id: WaitId,
+}
+
+impl Drop for WaitGuard {
+    fn drop(&mut self) {
+        self.replica.inspect().waits.remove(self.id);
+    }
+}
