@@ -196,3 +196,99 @@ fn validate_batch(config: &TabletConfig, batch: Result<LogBatch, LogBatchError>)
     .map_err(corrupt)?;
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use floss_protocol::ids::SchemaId;
+    use floss_protocol::log_batch::{ChangeType, LogBatchBuilder, Magic};
+
+    fn tablet() -> LogTablet {
+        let log_format = LogFormat::Compacted;
+        LogTablet::new(TabletConfig { latest_schema_id: 2, batch_bytes_max: 200, log_format, log_ttl_ms: None })
+    }
+
+    fn rows(count: usize) -> LogBatchBuilder {
+        LogBatchBuilder::rows(SchemaId(1), vec![(ChangeType::AppendOnly, b"row".as_slice()); count])
+    }
+
+    fn refused(records: Bytes) -> TabletError {
+        let tablet = tablet();
+        let mut lead = Lead::new(&tablet, 1);
+        let error = lead.prepare_append(&tablet, records, 5).unwrap_err();
+        assert_eq!(lead.next_offset, 0, "nothing is in flight after an error");
+        assert_eq!(lead.in_flight.len(), 0);
+        error
+    }
+
+    #[test]
+    fn validates_what_it_is_given() {
+        let good = rows(2).build();
+        let mut flipped = good.to_vec();
+        flipped[60] ^= 1;
+        assert!(matches!(refused(flipped.into()), TabletError::CorruptBatch { position: 0, .. }));
+        let second_is_cut = [&good[..], &good[..good.len() - 1]].concat();
+        assert!(matches!(refused(second_is_cut.into()), TabletError::CorruptBatch { position, .. } if position == good.len()));
+        assert!(matches!(refused(Bytes::new()), TabletError::CorruptBatch { .. }));
+        let unframed = LogBatchBuilder { record_count: 1, records: Bytes::from_static(b"no row"), ..rows(0) };
+        assert!(matches!(refused(unframed.build()), TabletError::CorruptBatch { .. }));
+        assert_eq!(refused(rows(30).build()), TabletError::BatchTooLarge { found: 48 + 30 * 8, limit: 200 });
+        for found in [0, 3] {
+            let batch = LogBatchBuilder { schema_id: SchemaId(found), ..rows(1) };
+            assert_eq!(refused(batch.build()), TabletError::UnknownSchema { found, latest: 2 });
+        }
+    }
+
+    #[test]
+    fn stamps_every_batch() {
+        let tablet = tablet();
+        let mut lead = Lead::new(&tablet, 7);
+        let v2 = LogBatchBuilder { magic: Magic::V2, ..rows(3) }.build();
+        let records = Bytes::from([&rows(2).build()[..], &v2].concat());
+        let prepared = lead.prepare_append(&tablet, records.clone(), 1_000).unwrap();
+        let Prepared::Propose { entry, base_offset: 0, end_offset: 5 } = prepared else { panic!("{prepared:?}") };
+        let stamped: Vec<LogBatch> = LogBatches::new(entry.slice(APPEND_HEADER_BYTES..)).map(Result::unwrap).collect();
+        assert_eq!(stamped.iter().map(|batch| batch.base_offset.0).collect::<Vec<_>>(), [0, 2]);
+        assert!(stamped.iter().all(|batch| batch.commit_timestamp_ms == 1_000 && batch.validate().is_ok()));
+        assert_eq!(stamped[1].leader_epoch, Some(7));
+        let earlier = lead.prepare_append(&tablet, records, 400).unwrap();
+        let Prepared::Propose { entry, base_offset: 5, .. } = earlier else { panic!("{earlier:?}") };
+        let first = LogBatch::read(&entry, APPEND_HEADER_BYTES).unwrap();
+        assert_eq!(first.commit_timestamp_ms, 1_000, "commit timestamps never go back");
+    }
+
+    /// A tablet whose writer 4 wrote `sequence` at `timestamp_ms`.
+    fn tablet_after(sequence: i32, timestamp_ms: i64) -> LogTablet {
+        let mut tablet = tablet();
+        let batch = LogBatchBuilder { writer_id: 4, batch_sequence: sequence, commit_timestamp_ms: timestamp_ms, ..rows(1) };
+        let command = Command::Append { decided_term: 1, batches: batch.build() };
+        tablet.apply(1, 1, Some(&command));
+        tablet
+    }
+
+    fn append(lead: &mut Lead, tablet: &LogTablet, sequence: i32) -> Result<Prepared, TabletError> {
+        let batch = LogBatchBuilder { writer_id: 4, batch_sequence: sequence, ..rows(1) };
+        lead.prepare_append(tablet, batch.build(), 9)
+    }
+
+    #[test]
+    fn the_sequence_after_the_largest_is_zero() {
+        let tablet = tablet_after(i32::MAX, 1);
+        let mut lead = Lead::new(&tablet, 1);
+        assert_eq!(append(&mut lead, &tablet, i32::MAX), Ok(Prepared::Duplicate { base_offset: 0 }));
+        assert!(matches!(append(&mut lead, &tablet, 0), Ok(Prepared::Propose { base_offset: 1, end_offset: 2, .. })));
+        assert_eq!(append(&mut lead, &tablet, 0), Ok(Prepared::DuplicateInFlight { base_offset: 1, end_offset: 2 }));
+        let error = TabletError::OutOfOrderSequence { writer_id: 4, found: 2, expected: 1 };
+        assert_eq!(append(&mut lead, &tablet, 2), Err(error));
+    }
+
+    #[test]
+    fn a_writer_whose_expiry_is_under_way_is_unknown() {
+        let tablet = tablet_after(6, 1);
+        let mut lead = Lead::new(&tablet, 1);
+        assert_eq!(lead.prepare_upkeep(&tablet, retention::WRITER_SILENT_MS_MAX + 1), Vec::<Bytes>::new());
+        assert_eq!(lead.prepare_upkeep(&tablet, retention::WRITER_SILENT_MS_MAX + 2).len(), 1);
+        assert!(matches!(append(&mut lead, &tablet, 7), Err(TabletError::OutOfOrderSequence { expected: 0, .. })));
+        assert!(matches!(append(&mut lead, &tablet, 0), Ok(Prepared::Propose { .. })));
+    }
+}
