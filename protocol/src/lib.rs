@@ -10,3 +10,4 @@ pub mod ids;
 pub mod log_batch;
 pub mod probe;
 pub mod rpc;
+pub mod schema;

@@ -34,3 +34,63 @@ pub fn arrow_records() -> Vec<(&'static str, Bytes)> {
     all.push(("fetch_log_v2_batch", hex("fetch_log_v2_batch.json", "served_batch_hex")));
     all
 }
+
+/// Every JSON object found inside the recorded requests and answers, with the file that holds it.
+pub fn conversation_json() -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    let mut files: Vec<_> = std::fs::read_dir(path("conversations")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            for key in ["request_body_hex", "response_body_hex"] {
+                let body = unhex(line[key].as_str().unwrap());
+                let mut at = 0;
+                while let Some(start) = body[at..].windows(2).position(|two| two == b"{\"").map(|start| at + start) {
+                    let mut stream = serde_json::Deserializer::from_slice(&body[start..]).into_iter::<Value>();
+                    let value = stream.next().unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
+                    at = start + stream.byte_offset();
+                    found.push((name.clone(), value));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Data types of every kind, nested up to `depth`.
+pub fn any_type(depth: u32) -> impl proptest::strategy::Strategy<Value = floss_protocol::schema::DataType> {
+    use floss_protocol::schema::{DataType, RowField, TypeKind};
+    use proptest::prelude::*;
+    let leaf = prop_oneof![
+        Just(TypeKind::Boolean),
+        Just(TypeKind::TinyInt),
+        Just(TypeKind::SmallInt),
+        Just(TypeKind::Int),
+        Just(TypeKind::BigInt),
+        Just(TypeKind::Float),
+        Just(TypeKind::Double),
+        (1u32..20).prop_map(TypeKind::Char),
+        Just(TypeKind::String),
+        (1u32..20).prop_map(TypeKind::Binary),
+        Just(TypeKind::Bytes),
+        (1u8..=38)
+            .prop_flat_map(|precision| (Just(precision), 0..=precision))
+            .prop_map(|(precision, scale)| TypeKind::Decimal { precision, scale }),
+        Just(TypeKind::Date),
+        (0u8..=9).prop_map(TypeKind::Time),
+        (0u8..=9).prop_map(TypeKind::Timestamp),
+        (0u8..=9).prop_map(TypeKind::TimestampLtz),
+    ];
+    let typed = |kind: BoxedStrategy<TypeKind>| (kind, any::<bool>()).prop_map(|(kind, nullable)| DataType { kind, nullable });
+    typed(leaf.boxed()).prop_recursive(depth, 16, 4, move |inner| {
+        let row = prop::collection::vec(inner.clone(), 1..4).prop_map(|types| {
+            let field = |(index, data_type)| RowField { name: format!("f{index}"), data_type, description: None, field_id: None };
+            TypeKind::Row(types.into_iter().enumerate().map(field).collect())
+        });
+        let map = (inner.clone(), inner.clone())
+            .prop_map(|(key, value)| TypeKind::Map(Box::new(DataType { nullable: false, ..key }), Box::new(value)));
+        typed(prop_oneof![inner.prop_map(|element| TypeKind::Array(Box::new(element))), map, row].boxed())
+    })
+}
