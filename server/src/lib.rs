@@ -15,6 +15,7 @@ mod limits;
 mod net;
 pub mod node;
 mod observer;
+mod ports;
 mod reconcile;
 mod replica;
 mod shared;

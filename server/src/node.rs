@@ -6,6 +6,7 @@ use crate::coordinator::admission::parse_formation;
 use crate::coordinator::catalog::{Catalog, Proposer};
 use crate::coordinator::command::NodeRegistration;
 use crate::coordinator::leaders::LeaderTable;
+use crate::coordinator::machine::CatalogMachine;
 use crate::dispatch::Dispatch;
 use crate::forming::Forming;
 use crate::handlers::projection::Projections;
@@ -13,6 +14,7 @@ use crate::identity::open_identity;
 use crate::net::connection::Service;
 use crate::net::listener;
 use crate::observer::Observer;
+use crate::ports::Ports;
 use crate::replica::replica::Replica;
 use crate::replica::set::Replicas;
 use crate::replica::upkeep;
@@ -22,7 +24,7 @@ use floss_protocol::ids::TableBucket;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::disk::Disk;
 use floss_raft::env::runtime::sync::Notify;
-use floss_raft::env::runtime::{net, time};
+use floss_raft::env::runtime::time;
 use floss_raft::host::Host;
 use floss_raft::transport::Transport;
 use floss_raft::types::{GroupId, Leadership, Pointers};
@@ -78,65 +80,48 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
     config.check()?;
     let identity = open_identity(seams.disk.as_ref(), seams.clock.as_ref(), config.node_id).await?;
     tracing::info!(node = config.node_id, incarnation = identity.incarnation, boot = identity.boot, "starting");
-    let (tasks, stopper) = stop::tasks();
-    let clients = bind("listen", &config.listen).await?;
-    let peers = bind("peer_listen", &config.peer_listen).await?;
-    let admin = match &config.admin_listen {
-        Some(address) => Some(bind("admin_listen", address).await?),
-        None => None,
-    };
-    let client_address = advertised(&config.advertise, &clients)?;
-    let peer_address = advertised(&config.peer_advertise, &peers)?;
-    let formation = parse_formation(&config, &peer_address)?;
-
+    let ports = Ports::bind(&config).await?;
+    let formation = parse_formation(&config, &ports.peer_address)?;
     let transport = (seams.wrap_transport)(peer_transport());
     let proposer = Proposer { node: config.node_id, incarnation: identity.incarnation, boot: identity.boot };
     let (catalog, machine) = Catalog::new(proposer, seams.clock.clone(), transport.clone());
     let leaders = Arc::new(LeaderTable::new(config.node_id, identity.incarnation.wrapping_add(identity.boot)));
-    let replicas = Arc::new(Replicas::default());
-    let news = Arc::new(Notify::new());
-    let observer =
-        Observer { catalog: catalog.clone(), leaders: leaders.clone(), replicas: replicas.clone(), news: news.clone() };
-    let host_config = config.tuning.host(config.node_id);
-    let host = Host::open(host_config, seams.disk.clone(), seams.clock.clone(), transport.clone(), Arc::new(observer))
-        .await
-        .map_err(|source| NodeError::Io { path: config.data_dir.clone(), source })?;
     let shared = Arc::new(Shared {
         node_id: config.node_id,
-        client_address: client_address.clone(),
+        client_address: ports.client_address.clone(),
         tuning: config.tuning.clone(),
         clock: seams.clock.clone(),
         catalog,
         leaders,
-        replicas: replicas.clone(),
+        replicas: Arc::new(Replicas::default()),
         projections: Projections::default(),
     });
+    let news = Arc::new(Notify::new());
+    let observer = Arc::new(Observer::new(&shared, news.clone()));
+    let host = Host::open(config.tuning.host(config.node_id), seams.disk.clone(), seams.clock, transport.clone(), observer)
+        .await
+        .map_err(|source| NodeError::Io { path: config.data_dir.clone(), source })?;
 
-    drop(peers);
-    let fatal = Arc::new(Fatal::default());
-    let me = NodeRegistration { node: config.node_id, incarnation: identity.incarnation, client_address, peer_address };
-    let forming =
-        Forming { shared: shared.clone(), host: host.clone(), disk: seams.disk, formation, me, identity, tasks: tasks.clone() };
-    let failed = fatal.clone();
-    tasks.spawn(async move {
-        if let Err(error) = forming.run(machine).await {
-            tracing::error!(%error, "this node cannot take part");
-            failed.set(error.to_string());
-        }
-    });
-    tasks.spawn(ping_on_news(host.clone(), news));
-    tasks.spawn(upkeep::run(replicas));
-    let admin_address = match admin {
-        Some(listener) => {
-            let address = bound(&listener)?;
-            tasks.spawn(admin::run(listener, shared.clone(), tasks.clone()));
-            Some(address)
-        }
-        None => None,
+    let (tasks, stopper) = stop::tasks();
+    drop(ports.peers);
+    let me = NodeRegistration {
+        node: config.node_id,
+        incarnation: identity.incarnation,
+        client_address: ports.client_address,
+        peer_address: ports.peer_address,
     };
+    let (shared_, host_, tasks_) = (shared.clone(), host.clone(), tasks.clone());
+    let forming = Forming { shared: shared_, host: host_, disk: seams.disk, formation, me, identity, tasks: tasks_ };
+    let fatal = Arc::new(Fatal::default());
+    tasks.spawn(form(forming, machine, fatal.clone()));
+    tasks.spawn(ping_on_news(host.clone(), news));
+    tasks.spawn(upkeep::run(shared.replicas.clone()));
+    if let Some(listener) = ports.admin {
+        tasks.spawn(admin::run(listener, shared.clone(), tasks.clone()));
+    }
     let dispatch: Arc<dyn Service> = Arc::new(Dispatch { shared: shared.clone() });
-    tasks.spawn(listener::run(clients, dispatch, tasks.clone()));
-    Ok(Node { shared, host, stopper, fatal, admin_address })
+    tasks.spawn(listener::run(ports.clients, dispatch, tasks.clone()));
+    Ok(Node { shared, host, stopper, fatal, admin_address: ports.admin_address })
 }
 
 /// Comes with the Raft layer's TCP transport.
@@ -144,23 +129,10 @@ fn peer_transport() -> Arc<dyn Transport> {
     todo!()
 }
 
-async fn bind(what: &str, address: &str) -> Result<net::TcpListener, NodeError> {
-    let path = || format!("{what} {address}");
-    net::TcpListener::bind(address).await.map_err(|source| NodeError::Io { path: path(), source })
-}
-
-fn bound(listener: &net::TcpListener) -> Result<String, NodeError> {
-    let address = listener.local_addr().map_err(|source| NodeError::Io { path: "listener".to_owned(), source })?;
-    Ok(address.to_string())
-}
-
-/// What others are told: as configured (port 0 = the bound one), else the bound address.
-fn advertised(configured: &Option<String>, listener: &net::TcpListener) -> Result<String, NodeError> {
-    let bound = bound(listener)?;
-    match configured.as_ref().and_then(|address| address.rsplit_once(':')) {
-        None => Ok(bound),
-        Some((host, "0")) => Ok(format!("{host}:{}", bound.rsplit_once(':').map_or("0", |(_, port)| port))),
-        Some((host, port)) => Ok(format!("{host}:{port}")),
+async fn form(forming: Forming, machine: CatalogMachine, fatal: Arc<Fatal>) {
+    if let Err(error) = forming.run(machine).await {
+        tracing::error!(%error, "this node cannot take part");
+        fatal.set(error.to_string());
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::coordinator::catalog::Catalog;
 use crate::coordinator::leaders::LeaderTable;
 use crate::replica::set::Replicas;
+use crate::shared::Shared;
 use bytes::Bytes;
 use floss_raft::env::BoxFuture;
 use floss_raft::env::runtime::sync::Notify;
@@ -11,11 +12,18 @@ use floss_raft::types::{GroupId, Leadership, NodeId};
 use std::sync::Arc;
 
 pub(crate) struct Observer {
-    pub catalog: Catalog,
-    pub leaders: Arc<LeaderTable>,
-    pub replicas: Arc<Replicas>,
+    catalog: Catalog,
+    leaders: Arc<LeaderTable>,
+    replicas: Arc<Replicas>,
     /// Told when other nodes should hear of a new leader soon.
-    pub news: Arc<Notify>,
+    news: Arc<Notify>,
+}
+
+impl Observer {
+    pub fn new(shared: &Shared, news: Arc<Notify>) -> Self {
+        let Shared { catalog, leaders, replicas, .. } = shared;
+        Self { catalog: catalog.clone(), leaders: leaders.clone(), replicas: replicas.clone(), news }
+    }
 }
 
 impl HostObserver for Observer {

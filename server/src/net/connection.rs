@@ -147,3 +147,105 @@ async fn run_one(started: Started) -> Framed {
     drop(started.room);
     frame(started.request_id, answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::{Body, Refusal};
+    use super::*;
+    use bytes::Bytes;
+    use floss_protocol::error_code::ErrorCode;
+    use floss_raft::env::runtime::io::{AsyncReadExt, AsyncWriteExt};
+    use floss_raft::env::runtime::sync::Notify;
+    use floss_raft::env::runtime::{block_on, spawn};
+    use std::sync::Mutex;
+
+    /// Key 1 waits until key 2 was started; every other is refused.
+    #[derive(Default)]
+    struct Slow {
+        started: Mutex<Vec<i32>>,
+        second: Arc<Notify>,
+    }
+
+    impl Service for Slow {
+        fn start(&self, _: &Connection, request: RequestFrame) -> BoxFuture<'static, Answer> {
+            self.started.lock().unwrap().push(request.request_id);
+            let second = self.second.clone();
+            Box::pin(async move {
+                match request.api_key {
+                    1 => second.notified().await,
+                    2 => second.notify_one(),
+                    _ => return Err(Refusal::new(ErrorCode::UnsupportedVersion, "no")),
+                }
+                Ok(Body { pieces: vec![request.body], room: None })
+            })
+        }
+    }
+
+    fn request(key: i16, id: i32, body: &[u8]) -> Vec<u8> {
+        let mut out = (8 + body.len() as i32).to_be_bytes().to_vec();
+        out.extend(key.to_be_bytes());
+        out.extend([0, 0]);
+        out.extend(id.to_be_bytes());
+        out.extend(body);
+        out
+    }
+
+    async fn connected(service: Arc<Slow>) -> net::TcpStream {
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve(stream, service).await;
+        }));
+        net::TcpStream::connect(address).await.unwrap()
+    }
+
+    async fn answer(stream: &mut net::TcpStream) -> (u8, i32, Bytes) {
+        let bytes = stream.read_i32().await.unwrap() as usize;
+        let (kind, id) = (stream.read_u8().await.unwrap(), stream.read_i32().await.unwrap());
+        let mut body = vec![0; bytes - 5];
+        stream.read_exact(&mut body).await.unwrap();
+        (kind, id, body.into())
+    }
+
+    #[test]
+    fn a_slow_request_holds_up_nobody_and_order_of_start_is_order_of_arrival() {
+        block_on(async {
+            let service = Arc::new(Slow::default());
+            let stream = connected(service.clone()).await;
+            let large = vec![7; 3 << 20];
+            let bytes = [request(1, 10, b"slow"), request(9, 11, b""), request(2, 12, &large)].concat();
+            let (mut source, mut sink) = io::split(stream);
+            drop(spawn(async move {
+                sink.write_all(&bytes).await.unwrap();
+                sink.flush().await.unwrap();
+                std::future::pending::<()>().await;
+            }));
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                let length = source.read_i32().await.unwrap() as usize;
+                let (kind, id) = (source.read_u8().await.unwrap(), source.read_i32().await.unwrap());
+                let mut body = vec![0; length - 5];
+                source.read_exact(&mut body).await.unwrap();
+                seen.push((kind, id, body.len()));
+            }
+            assert_eq!((seen[0].0, seen[0].1), (1, 11));
+            seen[1..].sort();
+            assert_eq!(seen[1..], [(0, 10, 4), (0, 12, large.len())]);
+            assert_eq!(*service.started.lock().unwrap(), [10, 11, 12]);
+        });
+    }
+
+    #[test]
+    fn a_bad_length_closes_the_connection_after_what_was_answered() {
+        block_on(async {
+            let mut stream = connected(Arc::default()).await;
+            stream.write_all(&request(2, 1, b"fine")).await.unwrap();
+            stream.flush().await.unwrap();
+            assert_eq!(answer(&mut stream).await, (0, 1, Bytes::from_static(b"fine")));
+            stream.write_all(&(-1i32).to_be_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+        });
+    }
+}

@@ -65,8 +65,8 @@ impl Replica {
 
     /// Returns once everything that was acknowledged anywhere before the call is applied here.
     pub async fn prove_leadership(&self) -> Result<(), ReplicaError> {
-        let group = self.group()?;
         drop(self.leading_core()?);
+        let group = self.opened_group().await?;
         group.read_barrier(READ_BARRIER_WAIT).await.map_err(|source| ReplicaError::Group { bucket: self.bucket, source })
     }
 
@@ -109,7 +109,7 @@ impl Replica {
     }
 
     async fn read_entries(&self, range: std::ops::Range<u64>, bytes_max: usize) -> Result<Vec<JournalEntry>, ReplicaError> {
-        let read = self.group()?.read(range, bytes_max).await;
+        let read = self.opened_group().await?.read(range, bytes_max).await;
         read.map_err(|error| ReplicaError::Read { bucket: self.bucket, reason: error.to_string() })
     }
 

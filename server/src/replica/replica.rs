@@ -3,9 +3,10 @@
 use super::error::ReplicaError;
 use super::mailbox::Mail;
 use super::wait::{WaitId, WaitList};
-use crate::limits::MAILBOX_REQUESTS_MAX;
+use crate::limits::{LEADER_READY_WAIT, MAILBOX_REQUESTS_MAX};
 use floss_protocol::ids::TableBucket;
 use floss_raft::env::runtime::sync::{Notify, mpsc};
+use floss_raft::env::runtime::time;
 use floss_raft::group::Group;
 use floss_raft::types::{GroupId, Leadership, NodeId};
 use floss_tablet::tablet::LogTablet;
@@ -21,6 +22,7 @@ pub(crate) struct Replica {
     /// Wakes the mailbox when leadership changed.
     pub leadership_changed: Notify,
     group: OnceLock<Group>,
+    group_set: Notify,
 }
 
 /// Held only for computing, never across an await.
@@ -46,6 +48,7 @@ impl Replica {
             mail,
             leadership_changed: Notify::new(),
             group: OnceLock::new(),
+            group_set: Notify::new(),
         };
         (Arc::new(replica), mailbox)
     }
@@ -53,10 +56,22 @@ impl Replica {
     /// Once, after the host has opened the group.
     pub fn set_group(&self, group: Group) {
         assert!(self.group.set(group).is_ok(), "bucket {} got a second group", self.bucket);
+        self.group_set.notify_waiters();
+    }
+
+    /// The group, also in the moment between its first leadership and the end of its opening.
+    pub async fn opened_group(&self) -> Result<&Group, ReplicaError> {
+        let mut set = std::pin::pin!(self.group_set.notified());
+        set.as_mut().enable();
+        if self.group.get().is_none() {
+            // Whoever still finds nothing afterwards asks again.
+            let _ = time::timeout(LEADER_READY_WAIT, set).await;
+        }
+        self.group()
     }
 
     pub fn group(&self) -> Result<&Group, ReplicaError> {
-        self.group.get().ok_or(ReplicaError::Unknown { bucket: self.bucket })
+        self.group.get().ok_or(ReplicaError::NotLeader { bucket: self.bucket, leader: None })
     }
 
     /// The state, also of a failed replica.
