@@ -5,11 +5,11 @@ use crate::error::TabletError;
 use crate::in_flight::InFlight;
 use crate::log::retention;
 use crate::log::writer_state::{WrittenBatch, sequence_after};
-use crate::tablet::floss_protocol_log_format::LogFormat;
 use crate::tablet::{LogTablet, TabletConfig, acked_offset, ignores_pending_tail};
 use bytes::{BufMut, Bytes};
 use floss_protocol::ids::LogOffset;
 use floss_protocol::log_batch::{LogBatch, LogBatchError, LogBatches, Stamp, stamp_all};
+use floss_protocol::schema::LogFormat;
 use floss_protocol::{mutant, reached};
 
 /// What the leader of a term knows beyond the applied state: the tail that it has proposed but not yet seen applied.

@@ -8,6 +8,7 @@ use crate::log::writer_state::{Writers, WrittenBatch};
 use crate::snapshot;
 use bytes::Bytes;
 use floss_protocol::log_batch::{LogBatch, LogBatches};
+use floss_protocol::schema::LogFormat;
 use floss_protocol::{mutant, reached};
 
 /// Limits and rules of one bucket, from its table.
@@ -17,18 +18,8 @@ pub struct TabletConfig {
     pub latest_schema_id: i16,
     pub batch_bytes_max: usize,
     /// Arrow, indexed or compacted batches.
-    pub log_format: floss_protocol_log_format::LogFormat,
+    pub log_format: LogFormat,
     pub log_ttl_ms: Option<i64>,
-}
-
-/// Placeholder path until `floss_protocol::schema` brings the type.
-pub mod floss_protocol_log_format {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum LogFormat {
-        Arrow,
-        Indexed,
-        Compacted,
-    }
 }
 
 /// What replicas agree on at an applied entry, and what a snapshot holds.

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use floss_protocol::ids::SchemaId;
 use floss_protocol::log_batch::{ChangeType, LogBatch, LogBatchBuilder, LogBatches};
+use floss_protocol::schema::LogFormat;
 use floss_tablet::command::{APPEND_HEADER_BYTES, Command};
 use floss_tablet::effects::Applied;
 use floss_tablet::error::TabletError;
 use floss_tablet::prepare::{Lead, Prepared};
 use floss_tablet::read::{EARLIEST, EntryWalk};
-use floss_tablet::tablet::floss_protocol_log_format::LogFormat;
 use floss_tablet::tablet::{LogTablet, TabletConfig};
 use proptest::prelude::*;
 use std::collections::VecDeque;
