@@ -3,6 +3,10 @@
 
 pub mod clock;
 pub mod disk;
+pub mod disk_contract;
+pub mod disk_mem;
+#[cfg(not(madsim))]
+pub mod disk_os;
 pub mod runtime;
 
 /// A future that can be sent between threads; what trait objects of the seams return.

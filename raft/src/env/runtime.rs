@@ -6,7 +6,7 @@
 pub use tokio::net;
 pub use tokio::select;
 pub use tokio::sync;
-pub use tokio::task::JoinHandle;
+pub use tokio::task::{JoinHandle, yield_now};
 pub use tokio::time;
 pub use tokio::{io, spawn};
 
