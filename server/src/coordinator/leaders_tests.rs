@@ -91,6 +91,25 @@ fn a_restarted_peer_is_told_everything_again() {
 }
 
 #[test]
+fn a_restarted_peer_does_not_acknowledge_what_it_missed() {
+    let (a, b) = (LeaderTable::new(1, 11), LeaderTable::new(2, 22));
+    a.on_leadership(G, led(3, 1));
+    for _ in 0..2 {
+        ping(&a, &b);
+        ping(&b, &a);
+    }
+    // The first thing it hears continues from where its former self was.
+    let again = LeaderTable::new(2, 23);
+    a.on_leadership(GroupId(8), led(1, 1));
+    for _ in 0..3 {
+        ping(&a, &again);
+        ping(&again, &a);
+    }
+    assert!(again.get(G).is_some());
+    assert!(again.get(GroupId(8)).is_some());
+}
+
+#[test]
 fn dropped_groups_do_not_come_back_by_gossip() {
     let (a, b) = (LeaderTable::new(1, 11), LeaderTable::new(2, 22));
     a.on_leadership(G, led(3, 1));

@@ -18,6 +18,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Otherwise; changes of the catalog are noticed at once, only leadership of group 0 is looked at this often.
 const IDLE_PAUSE: Duration = Duration::from_millis(1_000);
 const PROPOSE_MAX: Duration = Duration::from_millis(5_000);
+/// Entries of group 0 that a restart replays at most, give or take a round.
+const COMPACT_AFTER_ENTRIES: u64 = 4_096;
 
 /// Runs on every node until it is dropped or aborted: forms the cluster if nobody has (group 0's leader does), registers this
 /// node whenever the catalog knows other addresses, tells host and transport who is a member, and, where group 0 is led,
@@ -27,10 +29,23 @@ pub async fn run_coordinator(catalog: Catalog, host: Host, formation: Formation,
     loop {
         let view = catalog.current();
         tell_members(&catalog, &host, members(&view.state, &formation), me.node, &mut told);
+        compact(&catalog).await;
         let busy = step(&catalog, &formation, &me, &view.state).await;
         let pause = if busy { BUSY_PAUSE } else { IDLE_PAUSE };
         // Either way the next round looks at everything again.
         let _ = timeout(pause, catalog.changed_after(view.index)).await;
+    }
+}
+
+/// Nobody reads old entries of group 0, so its log is only as long as that bounds a replay.
+async fn compact(catalog: &Catalog) {
+    let Some(group) = catalog.group() else { return };
+    let pointers = group.pointers();
+    if pointers.applied.saturating_sub(pointers.snapshot) < COMPACT_AFTER_ENTRIES {
+        return;
+    }
+    if let Err(error) = group.compact().await {
+        tracing::info!(%error, applied = pointers.applied, "catalog was not compacted");
     }
 }
 
