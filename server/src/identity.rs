@@ -1,4 +1,4 @@
-//! The identity file: whose data directory this is.
+//! The identity file (`node/identity`): whose data directory this is.
 //!
 //! ```text
 //!  0  8  magic "FLOSSID\0"
@@ -16,10 +16,12 @@ use floss_raft::types::NodeId;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-const FILE: &str = "identity";
+const DIR: &str = "node";
+const NAME: &str = "identity";
+const FILE: &str = "node/identity";
 /// Written first, then renamed; one left behind by a crash is overwritten.
-const FILE_NEW: &str = "identity.new";
-const ROOT: &str = "";
+const NAME_NEW: &str = "identity.new";
+const FILE_NEW: &str = "node/identity.new";
 const MAGIC: &[u8; 8] = b"FLOSSID\0";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 20;
@@ -103,7 +105,8 @@ pub async fn check_cluster(disk: &dyn Disk, identity: &mut Identity, cluster_id:
 }
 
 async fn read_identity(disk: &dyn Disk) -> Result<Option<Identity>, NodeError> {
-    if !disk.list(ROOT).await.map_err(io_error)?.iter().any(|name| name == FILE) {
+    disk.create_dir(DIR).await.map_err(io_error)?;
+    if !disk.list(DIR).await.map_err(io_error)?.iter().any(|name| name == NAME) {
         return Ok(None);
     }
     let read = async {
@@ -118,14 +121,14 @@ async fn read_identity(disk: &dyn Disk) -> Result<Option<Identity>, NodeError> {
 
 async fn replace(disk: &dyn Disk, bytes: Bytes) -> io::Result<()> {
     // A file of the same name is what a crash before the rename left.
-    if disk.list(ROOT).await?.iter().any(|name| name == FILE_NEW) {
+    if disk.list(DIR).await?.iter().any(|name| name == NAME_NEW) {
         disk.remove(FILE_NEW).await?;
     }
     let file = disk.create(FILE_NEW, bytes.len() as u64).await?;
     file.write_at(0, vec![bytes]).await?;
     file.sync().await?;
     disk.rename(FILE_NEW, FILE).await?;
-    disk.sync_dir(ROOT).await
+    disk.sync_dir(DIR).await
 }
 
 fn encode_identity(identity: &Identity) -> Bytes {
@@ -174,6 +177,16 @@ pub(crate) fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use floss_raft::env::disk_mem::MemDisk;
+    use floss_raft::env::runtime::block_on;
+
+    struct FixedClock(i64);
+
+    impl Clock for FixedClock {
+        fn now_ms(&self) -> i64 {
+            self.0
+        }
+    }
 
     fn identity() -> Identity {
         Identity { node_id: 3, incarnation: 0x1122_3344, boot: 2, admitted: true, cluster_id: Some("c1".into()) }
@@ -210,5 +223,47 @@ mod tests {
         let wiped = Identity { incarnation: 5, ..identity() };
         assert_ne!(first.boot_id(), second.boot_id());
         assert_ne!(first.boot_id(), wiped.boot_id());
+    }
+
+    #[test]
+    fn a_directory_keeps_its_identity_and_counts_its_starts() {
+        block_on(async {
+            let disk = MemDisk::new();
+            let first = open_identity(&disk, &FixedClock(5), 3).await.expect("fresh");
+            assert_eq!((first.boot, first.admitted, &first.cluster_id), (1, false, &None));
+            // Power is lost right after: what was returned is what is there.
+            let disk = disk.crash(|| false);
+            let mut second = open_identity(&disk, &FixedClock(6), 3).await.expect("known");
+            assert_eq!((second.incarnation, second.boot), (first.incarnation, 2));
+            second.admitted = true;
+            check_cluster(&disk, &mut second, "c1").await.expect("first cluster");
+            check_cluster(&disk, &mut second, "c1").await.expect("same cluster");
+            let disk = disk.crash(|| false);
+            let mut third = open_identity(&disk, &FixedClock(7), 3).await.expect("known");
+            assert_eq!((third.boot, third.admitted, third.cluster_id.as_deref()), (3, true, Some("c1")));
+            let other = check_cluster(&disk, &mut third, "c2").await;
+            assert!(matches!(other, Err(NodeError::Identity { what: "cluster id", .. })), "{other:?}");
+            let other = open_identity(&disk, &FixedClock(8), 4).await;
+            assert!(matches!(other, Err(NodeError::Identity { what: "node_id", .. })), "{other:?}");
+            disk.damage(FILE, |bytes| bytes[25] ^= 1);
+            let damaged = open_identity(&disk, &FixedClock(9), 3).await;
+            assert!(matches!(damaged, Err(NodeError::Identity { what: "identity file", .. })), "{damaged:?}");
+            let wiped = open_identity(&MemDisk::new(), &FixedClock(9), 3).await.expect("fresh");
+            assert_ne!(wiped.incarnation, first.incarnation);
+        });
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_old_file() {
+        block_on(async {
+            let disk = MemDisk::new();
+            let first = open_identity(&disk, &FixedClock(5), 3).await.expect("fresh");
+            disk.break_syncs();
+            let failed = save_identity(&disk, &Identity { admitted: true, ..first.clone() }).await;
+            assert!(matches!(failed, Err(NodeError::Io { .. })));
+            let disk = disk.crash(|| true);
+            let found = read_identity(&disk).await.expect("readable").expect("there");
+            assert_eq!(found, first);
+        });
     }
 }
