@@ -9,5 +9,6 @@ pub mod error_code;
 pub mod ids;
 pub mod log_batch;
 pub mod probe;
+pub mod project;
 pub mod rpc;
 pub mod schema;
