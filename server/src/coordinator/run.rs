@@ -10,7 +10,7 @@ use floss_raft::env::runtime::time::timeout;
 use floss_raft::group::Group;
 use floss_raft::host::Host;
 use floss_raft::types::NodeId;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// While there is something to do that waits for others (an election, a quorum).
@@ -25,12 +25,12 @@ const COMPACT_AFTER_ENTRIES: u64 = 4_096;
 /// node whenever the catalog knows other addresses, tells host and transport who is a member, and, where group 0 is led,
 /// adds members to it.
 pub async fn run_coordinator(catalog: Catalog, host: Host, formation: Formation, me: NodeRegistration) {
-    let mut told: BTreeSet<NodeId> = BTreeSet::new();
+    let mut told = BTreeMap::new();
     loop {
         let view = catalog.current();
         tell_members(&catalog, &host, members(&view.state, &formation), me.node, &mut told);
         compact(&catalog).await;
-        let busy = step(&catalog, &formation, &me, &view.state).await;
+        let busy = step(&catalog, &host, &formation, &me, &view.state).await;
         let pause = if busy { BUSY_PAUSE } else { IDLE_PAUSE };
         // Either way the next round looks at everything again.
         let _ = timeout(pause, catalog.changed_after(view.index)).await;
@@ -50,7 +50,7 @@ async fn compact(catalog: &Catalog) {
 }
 
 /// One round. True if there is more to do as soon as others are ready for it.
-async fn step(catalog: &Catalog, formation: &Formation, me: &NodeRegistration, state: &CatalogState) -> bool {
+async fn step(catalog: &Catalog, host: &Host, formation: &Formation, me: &NodeRegistration, state: &CatalogState) -> bool {
     if state.cluster_id().is_none() {
         if catalog.leads() {
             form(catalog, formation, me).await;
@@ -61,7 +61,11 @@ async fn step(catalog: &Catalog, formation: &Formation, me: &NodeRegistration, s
         return register(catalog, me).await;
     }
     match catalog.group() {
-        Some(group) if group.leadership().ready => grow(&group, state).await,
+        Some(group) if group.leadership().ready => {
+            let (voters, learners) = group.members();
+            let alive = |node: NodeId| node == me.node || host.is_alive(node);
+            carry_out(&group, plan_growth(state, &voters, &learners, alive)).await
+        }
         Some(_) | None => false,
     }
 }
@@ -104,29 +108,47 @@ async fn register(catalog: &Catalog, me: &NodeRegistration) -> bool {
     }
 }
 
-/// Makes every registered node a member of group 0: a learner first (which brings it the log), then a voter while there
-/// are fewer than five. One change per round. True if there was one to make.
-async fn grow(group: &Group, state: &CatalogState) -> bool {
-    let (voters, learners) = group.members();
+/// One change of group 0's membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Growth {
+    Nothing,
+    /// A registered node that does not have the catalog yet.
+    AddLearner(NodeId),
+    /// All voters afterwards.
+    ChangeVoters(Vec<NodeId>),
+}
+
+/// Every registered node becomes a member: a learner first (which brings it the log), then a voter while there are fewer than
+/// five. Only nodes that live are made voters, and only so many that the number of voters ends up odd: an even one needs
+/// more of them to be up and survives no more failures.
+fn plan_growth(state: &CatalogState, voters: &[NodeId], learners: &[NodeId], alive: impl Fn(NodeId) -> bool) -> Growth {
     let usable = state.nodes().values().filter(|info| info.registered.is_some() && info.wiped.is_none());
     let usable: Vec<NodeId> = usable.map(|info| info.id).collect();
-    let stranger = usable.iter().find(|node| !voters.contains(node) && !learners.contains(node));
-    if let Some(node) = stranger {
-        let added = group.add_learner(*node).await;
-        tracing::info!(node, ?added, "learner of the catalog");
-        return true;
+    let mut strangers = usable.iter().filter(|node| !voters.contains(node) && !learners.contains(node));
+    if let Some(node) = strangers.find(|node| alive(**node)) {
+        return Growth::AddLearner(*node);
     }
-    let promoted = usable.iter().find(|node| learners.contains(node));
-    match promoted {
-        Some(node) if voters.len() < CATALOG_VOTERS_MAX => {
-            let mut wanted = voters;
-            wanted.push(*node);
-            let changed = group.change_voters(wanted).await;
-            tracing::info!(node, ?changed, "voter of the catalog");
-            true
-        }
-        Some(_) | None => false,
+    let ready: Vec<NodeId> = usable.into_iter().filter(|node| learners.contains(node) && alive(*node)).collect();
+    let possible = CATALOG_VOTERS_MAX.min(voters.len() + ready.len());
+    let wanted = if possible.is_multiple_of(2) { possible.saturating_sub(1) } else { possible };
+    if wanted <= voters.len() {
+        return Growth::Nothing;
     }
+    let promoted = ready.into_iter().take(wanted - voters.len());
+    let mut voters: Vec<NodeId> = voters.iter().copied().chain(promoted).collect();
+    voters.sort_unstable();
+    Growth::ChangeVoters(voters)
+}
+
+/// True if there may be more to do. What failed is tried again after an idle pause.
+async fn carry_out(group: &Group, growth: Growth) -> bool {
+    let result = match &growth {
+        Growth::Nothing => return false,
+        Growth::AddLearner(node) => group.add_learner(*node).await,
+        Growth::ChangeVoters(voters) => group.change_voters(voters.clone()).await,
+    };
+    tracing::info!(?growth, ?result, "membership of the catalog");
+    result.is_ok()
 }
 
 /// Before the cluster is formed, those it will be formed of.
@@ -141,13 +163,53 @@ fn members(state: &CatalogState, formation: &Formation) -> Vec<(NodeId, String)>
     }
 }
 
-fn tell_members(catalog: &Catalog, host: &Host, members: Vec<(NodeId, String)>, me: NodeId, told: &mut BTreeSet<NodeId>) {
-    let others: BTreeSet<NodeId> = members.iter().map(|(node, _)| *node).filter(|node| *node != me).collect();
-    for (node, address) in members {
-        catalog.set_peer(node, address);
+/// Only what changed since the last time.
+fn tell_members(catalog: &Catalog, host: &Host, members: Vec<(NodeId, String)>, me: NodeId, told: &mut BTreeMap<NodeId, String>) {
+    let others: BTreeMap<NodeId, String> = members.into_iter().filter(|(node, _)| *node != me).collect();
+    if others == *told {
+        return;
     }
-    if others != *told {
-        host.set_nodes(others.iter().copied().collect());
-        *told = others;
+    for (node, address) in others.iter().filter(|(node, address)| told.get(node) != Some(address)) {
+        catalog.set_peer(*node, address.clone());
+    }
+    host.set_nodes(others.keys().copied().collect());
+    *told = others;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::command::{CatalogEntry, InitialNode, RequestId};
+
+    fn registered(nodes: u64) -> CatalogState {
+        let mut state = CatalogState::default();
+        let initial = vec![InitialNode { node: 1, peer_address: "n1:1".into() }];
+        let form = CatalogCommand::FormCluster { cluster_id: "c".into(), nodes: initial };
+        let register = (1..=nodes).map(|node| {
+            let (client_address, peer_address) = (format!("n{node}:9"), format!("n{node}:1"));
+            CatalogCommand::RegisterNode(NodeRegistration { node, incarnation: node, client_address, peer_address })
+        });
+        for (counter, command) in (0..).zip(std::iter::once(form).chain(register)) {
+            let request = RequestId { node: 1, incarnation: 1, boot: 1, counter };
+            state.apply(&CatalogEntry { request, now_ms: 0, command }).expect("accepted");
+        }
+        state
+    }
+
+    #[test]
+    fn group_zero_grows_to_an_odd_number_of_living_voters() {
+        let all = |_| true;
+        let three = registered(3);
+        assert_eq!(plan_growth(&three, &[1], &[], all), Growth::AddLearner(2));
+        assert_eq!(plan_growth(&three, &[1], &[2], all), Growth::AddLearner(3));
+        assert_eq!(plan_growth(&three, &[1], &[2, 3], all), Growth::ChangeVoters(vec![1, 2, 3]));
+        assert_eq!(plan_growth(&three, &[1], &[2, 3], |node| node != 3), Growth::Nothing, "two voters are worse than one");
+        assert_eq!(plan_growth(&three, &[1], &[], |node| node == 1), Growth::Nothing);
+        assert_eq!(plan_growth(&three, &[1, 2], &[3], all), Growth::ChangeVoters(vec![1, 2, 3]));
+        assert_eq!(plan_growth(&three, &[1, 2, 3], &[], all), Growth::Nothing);
+        let seven = registered(7);
+        assert_eq!(plan_growth(&seven, &[1, 2, 3, 4, 5], &[6], all), Growth::AddLearner(7));
+        assert_eq!(plan_growth(&seven, &[1, 2, 3, 4, 5], &[6, 7], all), Growth::Nothing);
+        assert_eq!(plan_growth(&seven, &[5, 6, 7], &[1, 2, 3, 4], all), Growth::ChangeVoters(vec![1, 2, 5, 6, 7]));
     }
 }
