@@ -7,8 +7,18 @@ pub use tokio::net;
 pub use tokio::select;
 pub use tokio::sync;
 pub use tokio::task::{JoinHandle, yield_now};
-pub use tokio::time;
 pub use tokio::{io, spawn};
+
+/// Tokio's clocks and timers.
+pub mod time {
+    pub use tokio::time::*;
+
+    /// madsim has none.
+    #[cfg(madsim)]
+    pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> Result<F::Output, error::Elapsed> {
+        timeout(deadline.saturating_duration_since(Instant::now()), future).await
+    }
+}
 
 /// Runs `future` to its end on a runtime of its own: for tests. (The binary and the simulator build their runtimes themselves.)
 pub fn block_on<F: Future>(future: F) -> F::Output {
