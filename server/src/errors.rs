@@ -19,6 +19,7 @@ pub(crate) fn replica_code(error: &ReplicaError) -> ErrorCode {
         ReplicaError::Group { source, .. } => group_code(source),
         ReplicaError::Timeout { .. } | ReplicaError::MailboxFull { .. } => ErrorCode::RequestTimeOut,
         ReplicaError::Failed { .. } | ReplicaError::Read { .. } => ErrorCode::StorageException,
+        ReplicaError::CorruptBatch { .. } => ErrorCode::CorruptRecord,
         ReplicaError::Projection { .. } => ErrorCode::InvalidColumnProjection,
         ReplicaError::InvalidRequest { .. } => ErrorCode::UnknownServerError,
     }

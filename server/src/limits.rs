@@ -56,6 +56,9 @@ pub const CATALOG_PROPOSE_WAIT: Duration = Duration::from_secs(10);
 /// An admin read waits this long for an up-to-date catalog, then answers from the local one.
 pub const CATALOG_BARRIER_WAIT: Duration = Duration::from_millis(500);
 
+/// Projections remembered per node.
+pub const PROJECTIONS_MAX: usize = 1_024;
+
 const _: () = assert!(FRAME_BYTES_MAX <= CONNECTION_REQUEST_BYTES_MAX, "one frame must fit");
 const _: () = assert!(FETCH_BYTES_MAX <= CONNECTION_ANSWER_BYTES_MAX, "one answer must fit");
 const _: () = assert!(BUCKET_IN_FLIGHT_MAX <= MAILBOX_REQUESTS_MAX);

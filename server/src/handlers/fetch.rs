@@ -184,7 +184,7 @@ impl BucketFetch {
             Some(projection) => {
                 let bucket = self.bucket;
                 let project =
-                    |batch: &LogBatch| projection.project(batch).map_err(|reason| ReplicaError::Projection { bucket, reason });
+                    |batch: &LogBatch| projection.project(batch).map_err(|reason| ReplicaError::CorruptBatch { bucket, reason });
                 replica.read(plan, limit, Some(&project as Project<'_>)).await?
             }
         };

@@ -25,6 +25,9 @@ pub(crate) enum ReplicaError {
     Failed { bucket: TableBucket, reason: String },
     #[error("bucket {bucket}: read of entries failed: {reason}")]
     Read { bucket: TableBucket, reason: String },
+    /// A stored batch is not what its schema says.
+    #[error("bucket {bucket}: batch cannot be projected: {reason}")]
+    CorruptBatch { bucket: TableBucket, reason: String },
     #[error("bucket {bucket}: projection {reason}")]
     Projection { bucket: TableBucket, reason: String },
     #[error("bucket {bucket}: {reason}")]
