@@ -2,14 +2,14 @@
 
 use crate::coordinator::reconcile::{ReplicaAction, ReplicaSpec, plan_replicas};
 use crate::coordinator::state::CatalogState;
-use crate::coordinator::table::LogFormat as CatalogFormat;
 use crate::limits::{BATCH_BYTES_MAX, OPENING_MAX};
 use crate::replica::apply::BucketMachine;
 use crate::replica::mailbox;
-use crate::replica::replica::Replica;
+use crate::replica::replica::{Layouts, Replica};
 use crate::shared::Shared;
 use crate::stop::Tasks;
-use floss_protocol::schema::LogFormat as TabletFormat;
+use floss_protocol::project::ArrowLayout;
+use floss_protocol::schema::{LogFormat, Schema};
 use floss_raft::env::runtime::time;
 use floss_raft::host::{GroupSpec, Host};
 use floss_raft::types::GroupId;
@@ -82,10 +82,10 @@ async fn open(shared: &Arc<Shared>, host: &Host, tasks: &Tasks, spec: ReplicaSpe
     let tablet = LogTablet::new(TabletConfig {
         latest_schema_id: spec.latest_schema.0,
         batch_bytes_max: BATCH_BYTES_MAX,
-        log_format: tablet_format(spec.settings.log_format),
+        log_format: spec.settings.log_format,
         log_ttl_ms: spec.settings.log_ttl_ms,
     });
-    let (replica, mail) = Replica::new(spec.bucket, spec.group, shared.node_id, tablet);
+    let (replica, mail) = Replica::new(spec.bucket, spec.group, shared.node_id, tablet, layouts(shared, &spec));
     // Known before the group opens: the host tells about its leadership while it does.
     shared.replicas.insert(replica.clone());
     let group_spec = GroupSpec { id: spec.group, voters: spec.voters, learners: Vec::new(), initialize: true, elect: spec.elect };
@@ -95,10 +95,13 @@ async fn open(shared: &Arc<Shared>, host: &Host, tasks: &Tasks, spec: ReplicaSpe
     Ok(())
 }
 
-fn tablet_format(format: CatalogFormat) -> TabletFormat {
-    match format {
-        CatalogFormat::Arrow => TabletFormat::Arrow,
-        CatalogFormat::Indexed => TabletFormat::Indexed,
-        CatalogFormat::Compacted => TabletFormat::Compacted,
+/// Schemas come from the catalog, which has checked them; one that cannot be read is a bug of ours and checks nothing.
+fn layouts(shared: &Shared, spec: &ReplicaSpec) -> Layouts {
+    if spec.settings.log_format != LogFormat::Arrow {
+        return Layouts::new();
     }
+    let state = shared.catalog.view();
+    let Some((table, _)) = state.bucket(spec.bucket) else { return Layouts::new() };
+    let schemas = table.schemas.iter().filter_map(|(id, json)| Some((*id, Schema::from_json(json.as_bytes()).ok()?)));
+    schemas.map(|(id, schema)| (id, ArrowLayout::new(&schema))).collect()
 }

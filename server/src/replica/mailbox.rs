@@ -154,6 +154,7 @@ impl Mailbox {
     async fn prepare(&mut self, records: Bytes) -> Result<Prepared, ReplicaError> {
         self.wait_ready().await?;
         let replica = self.replica.clone();
+        replica.check_layout(&records)?;
         let now_ms = self.clock.now_ms();
         let core = replica.core()?;
         let Some(lead) = self.lead.get(&core.tablet, core.leadership, replica.node_id) else {

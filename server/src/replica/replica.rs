@@ -4,12 +4,16 @@ use super::error::ReplicaError;
 use super::mailbox::Mail;
 use super::wait::{WaitId, WaitList};
 use crate::limits::{LEADER_READY_WAIT, MAILBOX_REQUESTS_MAX};
-use floss_protocol::ids::TableBucket;
+use bytes::Bytes;
+use floss_protocol::ids::{SchemaId, TableBucket};
+use floss_protocol::log_batch::LogBatches;
+use floss_protocol::project::ArrowLayout;
 use floss_raft::env::runtime::sync::{Notify, mpsc};
 use floss_raft::env::runtime::time;
 use floss_raft::group::Group;
 use floss_raft::types::{GroupId, Leadership, NodeId};
 use floss_tablet::tablet::LogTablet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// A replica of a bucket. Shared by its mailbox, its machine, the handlers and the observer of the host.
@@ -17,6 +21,7 @@ pub(crate) struct Replica {
     pub bucket: TableBucket,
     pub group_id: GroupId,
     pub node_id: NodeId,
+    layouts: Layouts,
     core: Mutex<Core>,
     mail: mpsc::Sender<Mail>,
     /// Wakes the mailbox when leadership changed.
@@ -24,6 +29,9 @@ pub(crate) struct Replica {
     group: OnceLock<Group>,
     group_set: Notify,
 }
+
+/// How Arrow batches look, by schema; empty for the row formats.
+pub(crate) type Layouts = BTreeMap<SchemaId, ArrowLayout>;
 
 /// Held only for computing, never across an await.
 pub(crate) struct Core {
@@ -37,13 +45,20 @@ pub(crate) struct Core {
 
 impl Replica {
     /// The other half goes to [`super::mailbox::run`].
-    pub fn new(bucket: TableBucket, group_id: GroupId, node_id: NodeId, tablet: LogTablet) -> (Arc<Self>, mpsc::Receiver<Mail>) {
+    pub fn new(
+        bucket: TableBucket,
+        group_id: GroupId,
+        node_id: NodeId,
+        tablet: LogTablet,
+        layouts: Layouts,
+    ) -> (Arc<Self>, mpsc::Receiver<Mail>) {
         let (mail, mailbox) = mpsc::channel(MAILBOX_REQUESTS_MAX);
         let core = Core { tablet, leadership: Leadership::default(), waits: WaitList::default(), failed: None, dropped: false };
         let replica = Self {
             bucket,
             group_id,
             node_id,
+            layouts,
             core: Mutex::new(core),
             mail,
             leadership_changed: Notify::new(),
@@ -105,6 +120,24 @@ impl Replica {
             return Ok(core);
         }
         Err(ReplicaError::NotLeader { bucket: self.bucket, leader: core.leadership.leader })
+    }
+
+    /// Refuses Arrow batches that no reader could take apart; one of them would stop every projected read of the bucket.
+    ///
+    /// Whatever else may be wrong (checksum, unknown schema, sizes) is for the tablet to say.
+    pub fn check_layout(&self, records: &Bytes) -> Result<(), ReplicaError> {
+        if self.layouts.is_empty() {
+            return Ok(());
+        }
+        for batch in LogBatches::new(records.clone()).map_while(Result::ok) {
+            let Some(layout) = self.layouts.get(&batch.schema_id) else { continue };
+            if let Err(error) = layout.check(&batch)
+                && batch.validate().is_ok()
+            {
+                return Err(ReplicaError::InvalidRequest { bucket: self.bucket, reason: error.to_string() });
+            }
+        }
+        Ok(())
     }
 
     /// Hands mail over without waiting; order of calls is order of handling.
