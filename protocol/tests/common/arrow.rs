@@ -1,6 +1,6 @@
 //! The Arrow side of a table: types, random columns, encoding and decoding with arrow-rs.
 
-use super::any_type;
+use super::common::{Numbers, any_type};
 use arrow_array::types::*;
 use arrow_array::*;
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
@@ -58,20 +58,6 @@ pub fn field(name: &str, data_type: &DataType) -> Field {
 pub fn arrow_schema(schema: &Schema) -> Arc<ArrowSchema> {
     let fields: Fields = schema.columns().iter().map(|column| field(&column.name, &column.data_type)).collect();
     Arc::new(ArrowSchema::new(fields))
-}
-
-/// A cheap stream of numbers.
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 17
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
 }
 
 fn nulls(nullable: bool, rows: usize, numbers: &mut Numbers) -> Option<NullBuffer> {

@@ -94,3 +94,17 @@ pub fn any_type(depth: u32) -> impl proptest::strategy::Strategy<Value = floss_p
         typed(prop_oneof![inner.prop_map(|element| TypeKind::Array(Box::new(element))), map, row].boxed())
     })
 }
+
+/// A cheap stream of numbers.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 >> 17
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
