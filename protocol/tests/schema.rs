@@ -205,6 +205,21 @@ fn documents_with_something_missing_or_wrong() {
 }
 
 #[test]
+fn ids_of_nested_fields_count_too() {
+    let with_field = |field_id: i32| {
+        move |table: &mut Value| {
+            let field = json!({"name": "x", "field_type": {"type": "INTEGER"}, "field_id": field_id});
+            table["schema"]["columns"][1]["data_type"] = json!({"type": "ARRAY", "element_type": {"type": "ROW", "fields": [field]}});
+        }
+    };
+    broken(with_field(2), "field id=2 of 'score' is negative or used twice");
+    broken(with_field(-1), "either every column and field has an id or none has");
+    let mut value = kv_json();
+    with_field(7)(&mut value);
+    assert_eq!(table(&value).unwrap().schema.highest_field_id(), 7);
+}
+
+#[test]
 fn unknown_keys_are_ignored() {
     let mut value = kv_json();
     value["surprise"] = json!({"a": [1]});
