@@ -209,7 +209,8 @@ fn ids_of_nested_fields_count_too() {
     let with_field = |field_id: i32| {
         move |table: &mut Value| {
             let field = json!({"name": "x", "field_type": {"type": "INTEGER"}, "field_id": field_id});
-            table["schema"]["columns"][1]["data_type"] = json!({"type": "ARRAY", "element_type": {"type": "ROW", "fields": [field]}});
+            table["schema"]["columns"][1]["data_type"] =
+                json!({"type": "ARRAY", "element_type": {"type": "ROW", "fields": [field]}});
         }
     };
     broken(with_field(2), "field id=2 of 'score' is negative or used twice");
