@@ -1,14 +1,40 @@
 //! All groups of a node: opens, closes and routes to them; puts quiet ones to sleep; watches the other nodes.
 
+mod detector;
+mod sleep;
+
+use crate::adapter::Raft;
+use crate::adapter::machine::StateMachine;
+use crate::adapter::network::Network;
+use crate::adapter::store::LogStore;
+use crate::env::BoxFuture;
 use crate::env::clock::Clock;
 use crate::env::disk::Disk;
+use crate::env::runtime::sync::Notify;
+use crate::env::runtime::{spawn, time};
 use crate::group::Group;
+use crate::journal::{Journal, JournalConfig};
 use crate::machine::Machine;
-use crate::transport::{PeerRequest, Transport};
+use crate::transport::{PeerChannel, PeerRequest, PeerService, Transport};
 use crate::types::{GroupId, Leadership, NodeId};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use detector::Detector;
+use openraft::{Config, SnapshotPolicy};
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Where the journal lies below the disk's root.
+const JOURNAL_DIR: &str = "journal";
+/// Messages for a group that is not open yet wait this long.
+const OPEN_WAIT: Duration = Duration::from_millis(300);
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Entries per AppendEntries; their bytes are bounded by the reader.
+const APPEND_ENTRIES_MAX: u64 = 64;
+/// Log kept behind a snapshot, so that a follower that lags a little needs none.
+const TAIL_ENTRIES: u64 = 64;
 
 /// Times and sizes of the Raft layer on one node.
 #[derive(Clone, Debug)]
@@ -58,62 +84,225 @@ pub trait HostObserver: Send + Sync + 'static {
 
 /// The Raft layer of one node. Clones share it. It is the node's `PeerService`.
 #[derive(Clone)]
-pub struct Host {}
+pub struct Host {
+    inner: Arc<HostInner>,
+}
+
+struct HostInner {
+    config: HostConfig,
+    raft_config: Arc<Config>,
+    journal: Journal,
+    transport: Arc<dyn Transport>,
+    observer: Arc<dyn HostObserver>,
+    groups: Mutex<BTreeMap<GroupId, Group>>,
+    opened: Notify,
+    detector: Detector,
+    closing: AtomicBool,
+}
 
 impl Host {
     /// Opens the journal and starts the failure detector. Groups are opened one by one afterwards; until then their
     /// messages wait for a moment, then are refused.
     pub async fn open(
-        _config: HostConfig,
-        _disk: Arc<dyn Disk>,
+        config: HostConfig,
+        disk: Arc<dyn Disk>,
         _clock: Arc<dyn Clock>,
-        _transport: Arc<dyn Transport>,
-        _observer: Arc<dyn HostObserver>,
+        transport: Arc<dyn Transport>,
+        observer: Arc<dyn HostObserver>,
     ) -> io::Result<Host> {
-        todo!()
+        let journal_config = JournalConfig {
+            dir: JOURNAL_DIR.to_string(),
+            file_bytes: config.journal_file_bytes,
+            cache_bytes_max: config.journal_cache_bytes,
+        };
+        let journal = Journal::open(disk, journal_config).await?;
+        let inner = HostInner {
+            raft_config: Arc::new(raft_config(&config)?),
+            journal,
+            transport,
+            observer,
+            groups: Mutex::default(),
+            opened: Notify::new(),
+            detector: Detector::new(),
+            closing: AtomicBool::new(false),
+            config,
+        };
+        let host = Host { inner: Arc::new(inner) };
+        spawn(sleep::run(host.clone()));
+        Ok(host)
     }
 
     /// Groups with records in the journal of this node.
     pub fn groups_on_disk(&self) -> Vec<GroupId> {
-        todo!()
+        self.inner.journal.groups()
     }
 
     /// Opens a group: restores the machine from its snapshot, replays what was committed after it, joins.
-    pub async fn open_group(&self, _spec: GroupSpec, _machine: Box<dyn Machine>) -> io::Result<Group> {
-        todo!()
+    pub async fn open_group(&self, spec: GroupSpec, machine: Box<dyn Machine>) -> io::Result<Group> {
+        let inner = &self.inner;
+        let wanted_from = Arc::new(AtomicU64::new(1));
+        let store = LogStore::new(inner.journal.clone(), spec.id, wanted_from.clone());
+        let machine = StateMachine::open(machine, inner.journal.clone(), spec.id, wanted_from.clone())?;
+        let network = Network { transport: inner.transport.clone(), journal: inner.journal.clone(), group: spec.id, wanted_from };
+        let raft = Raft::new(inner.config.node_id, inner.raft_config.clone(), network, store, machine).await;
+        let raft = raft.map_err(|fatal| io::Error::other(format!("open {}: {fatal}", spec.id)))?;
+        let group = Group::new(spec.id, inner.config.node_id, raft, inner.journal.clone());
+        self.groups().insert(spec.id, group.clone());
+        inner.opened.notify_waiters();
+        spawn(group.clone().watch(inner.observer.clone()));
+        if spec.initialize {
+            self.initialize(&spec, &group).await?;
+        }
+        Ok(group)
     }
 
-    pub fn group(&self, _id: GroupId) -> Option<Group> {
-        todo!()
+    /// Writes the first membership: at once where the first election is to start, later elsewhere, in case that node is not there.
+    async fn initialize(&self, spec: &GroupSpec, group: &Group) -> io::Result<()> {
+        let voters: BTreeMap<NodeId, ()> = spec.voters.iter().map(|node| (*node, ())).collect();
+        let raft = group.inner.raft.clone();
+        let first = async move |raft: Raft| match raft.is_initialized().await {
+            // A message of the leader may overtake us: then there is nothing to do.
+            Ok(false) => _ = raft.initialize(voters).await,
+            Ok(true) | Err(_) => {}
+        };
+        if spec.elect {
+            first(raft).await;
+            return Ok(());
+        }
+        let patience = Duration::from_millis(self.inner.config.election_timeout_ms_max * 2);
+        spawn(async move {
+            time::sleep(patience).await;
+            first(raft).await;
+        });
+        Ok(())
+    }
+
+    pub fn group(&self, id: GroupId) -> Option<Group> {
+        self.groups().get(&id).cloned()
     }
 
     /// Stops the replica and removes its data, durably.
-    pub async fn drop_group(&self, _id: GroupId) -> io::Result<()> {
-        todo!()
+    pub async fn drop_group(&self, id: GroupId) -> io::Result<()> {
+        let group = self.groups().remove(&id);
+        if let Some(group) = group {
+            // It may have failed already; its data goes all the same.
+            _ = group.inner.raft.shutdown().await;
+        }
+        self.inner.journal.drop_group(id).await
     }
 
     /// The nodes to ping.
-    pub fn set_nodes(&self, _nodes: Vec<NodeId>) {
-        todo!()
+    pub fn set_nodes(&self, nodes: Vec<NodeId>) {
+        detector::set_nodes(self, nodes);
     }
 
-    pub fn is_alive(&self, _node: NodeId) -> bool {
-        todo!()
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        node == self.inner.config.node_id || self.inner.detector.is_alive(node)
     }
 
     /// Pings everybody now: the layer above has news.
     pub fn ping_now(&self) {
-        todo!()
+        self.inner.detector.ping_now();
     }
 
     /// Stops all groups and closes the journal. With `hand_over`, leaders transfer leadership first (bounded wait).
-    pub async fn shutdown(&self, _hand_over: bool) {
-        todo!()
+    pub async fn shutdown(&self, hand_over: bool) {
+        let groups: Vec<Group> = self.groups().values().cloned().collect();
+        if hand_over {
+            let mut moves = Vec::new();
+            for group in groups.iter().filter(|group| group.leadership().leader == Some(self.inner.config.node_id)) {
+                let group = group.clone();
+                moves.push(spawn(async move { _ = group.transfer_leader(None, HAND_OVER_TIMEOUT).await }));
+            }
+            for moved in moves {
+                _ = moved.await;
+            }
+        }
+        self.inner.closing.store(true, Ordering::SeqCst);
+        self.inner.detector.ping_now();
+        for group in groups {
+            _ = group.inner.raft.shutdown().await;
+        }
+        self.inner.journal.close().await;
+    }
+
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<GroupId, Group>> {
+        self.inner.groups.lock().expect("no panic happens while groups are held")
+    }
+
+    /// Groups that count on `node` (as leader or follower) start ticking again.
+    fn wake_groups_with(&self, node: NodeId) {
+        let groups: Vec<Group> = self.groups().values().cloned().collect();
+        for group in groups.iter().filter(|group| group.inner.is_asleep()) {
+            let (voters, learners) = group.members();
+            if voters.contains(&node) || learners.contains(&node) {
+                group.inner.wake();
+            }
+        }
+    }
+
+    /// The group, or `None` if it is not open after a moment.
+    async fn group_soon(&self, id: GroupId) -> Option<Group> {
+        let appears = async {
+            loop {
+                let opened = self.inner.opened.notified();
+                if let Some(group) = self.group(id) {
+                    return group;
+                }
+                opened.await;
+            }
+        };
+        time::timeout(OPEN_WAIT, appears).await.ok()
     }
 }
 
-impl crate::transport::PeerService for Host {
-    fn serve(&self, _from: NodeId, _request: PeerRequest) -> crate::env::BoxFuture<'static, Result<Bytes, String>> {
-        todo!()
+fn raft_config(config: &HostConfig) -> io::Result<Config> {
+    let raft = Config {
+        cluster_name: "floss".to_string(),
+        election_timeout_min: config.election_timeout_ms_min,
+        election_timeout_max: config.election_timeout_ms_max,
+        heartbeat_interval: config.heartbeat_ms,
+        install_snapshot_timeout: 10_000,
+        max_payload_entries: APPEND_ENTRIES_MAX,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: TAIL_ENTRIES,
+        replication_lag_threshold: 10_000,
+        enable_pre_vote: Some(true),
+        ..Default::default()
+    };
+    raft.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("raft configuration: {error}")))
+}
+
+impl PeerService for Host {
+    fn serve(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'static, Result<Bytes, String>> {
+        let host = self.clone();
+        let body = join(request.body);
+        match request.channel {
+            PeerChannel::Raft(id) => Box::pin(async move {
+                let group = host.group_soon(id).await.ok_or_else(|| format!("{id} is not on this node"))?;
+                group.inner.wake();
+                if body.len() > HEARTBEAT_BYTES_MAX {
+                    group.inner.touch();
+                }
+                group.inner.inbox.serve(&group.inner.raft, from, request.method, body).await
+            }),
+            PeerChannel::Node => Box::pin(async move { detector::on_ping(&host, from, body) }),
+            PeerChannel::Server => self.inner.observer.on_request(from, request.method, body),
+        }
+    }
+}
+
+/// An AppendEntries without entries is smaller than this.
+const HEARTBEAT_BYTES_MAX: usize = 64;
+
+fn join(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 => Bytes::new(),
+        1 => pieces.remove(0),
+        _ => {
+            let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+            whole.freeze()
+        }
     }
 }

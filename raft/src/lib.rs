@@ -5,6 +5,7 @@
 //! Must not know: tables, batches, offsets, the Fluss protocol. Nothing outside sees a type of openraft.
 //! Reading order: `env`, `types`, `machine`, `journal`, `transport`, `group`, `host`, `adapter`.
 
+mod adapter;
 pub mod env;
 pub mod group;
 pub mod host;

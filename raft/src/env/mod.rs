@@ -7,7 +7,11 @@ pub mod disk_contract;
 pub mod disk_mem;
 #[cfg(not(madsim))]
 pub mod disk_os;
+#[cfg(madsim)]
+mod madsim_runtime;
 pub mod runtime;
+#[cfg(madsim)]
+mod watch;
 
 /// A future that can be sent between threads; what trait objects of the seams return.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;

@@ -20,6 +20,12 @@ pub mod time {
     }
 }
 
+/// What openraft runs on.
+#[cfg(not(madsim))]
+pub type RaftRuntime = openraft_rt_tokio::TokioRuntime;
+#[cfg(madsim)]
+pub type RaftRuntime = super::madsim_runtime::MadsimRuntime;
+
 /// Runs `future` to its end on a runtime of its own: for tests. (The binary and the simulator build their runtimes themselves.)
 pub fn block_on<F: Future>(future: F) -> F::Output {
     #[cfg(madsim)]
@@ -28,4 +34,12 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs only a few file descriptors");
     runtime.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn openrafts_runtime_suite() {
+        openraft_rt::testing::Suite::<super::RaftRuntime>::test_all();
+    }
 }

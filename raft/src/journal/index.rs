@@ -159,13 +159,27 @@ impl Index {
     /// Replaces a group's log by a snapshot and the entries below it that came along.
     pub fn install(&mut self, group: GroupId, snapshot: StoredSnapshot, retained: Vec<(u64, EntryAt)>) {
         let log = self.groups.entry(group).or_default();
+        // What lies above the snapshot stays: Raft decides whether it fits.
+        let above = (snapshot.last.index + 1).max(log.first);
+        let tail: Vec<EntryAt> = log.entries.drain(log.entries.len().min((above - log.first) as usize)..).collect();
         log.cut_from(0, &mut self.files);
-        log.purged = Some(snapshot.last);
+        log.purged = log.purged.max(Some(snapshot.last));
         log.committed = log.committed.max(Some(snapshot.last));
+        let snapshot_end = snapshot.last.index + 1;
         log.retained_from = retained.first().map_or(snapshot.last.index + 1, |(index, _)| *index);
         log.snapshot = Some(snapshot);
+        let mut next = snapshot_end;
         for (index, entry) in retained {
             self.push(group, index, entry);
+        }
+        for entry in tail {
+            // Counted already.
+            let file = entry.file;
+            self.push(group, next, entry);
+            if file > 0 {
+                *self.files.wanted.get_mut(&file).expect("a located entry was counted") -= 1;
+            }
+            next += 1;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Requests between nodes: one connection per pair carries all groups' messages.
 
+pub mod tcp;
+
 use crate::env::BoxFuture;
 use crate::types::{GroupId, NodeId};
 use bytes::Bytes;

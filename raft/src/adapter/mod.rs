@@ -1,0 +1,66 @@
+//! openraft's traits over our journal, machine and transport. The only place that names openraft.
+//!
+//! openraft's indexes start at 0, ours at 1 (0 = none): every index is shifted by one at this border, in `codec`.
+
+pub mod codec;
+pub mod machine;
+pub mod network;
+pub mod store;
+#[cfg(test)]
+mod suite;
+
+use crate::env::runtime::RaftRuntime;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+openraft::declare_raft_types!(
+    /// One group's types.
+    pub Types:
+        D = Payload,
+        R = Reply,
+        NodeId = u64,
+        Node = (),
+        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = RaftRuntime,
+);
+
+pub type Raft = openraft::Raft<Types, machine::StateMachine>;
+pub type Entry = openraft::alias::EntryOf<Types>;
+pub type RaftLogId = openraft::alias::LogIdOf<Types>;
+pub type RaftVote = openraft::alias::VoteOf<Types>;
+
+macro_rules! bytes_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name(pub Bytes);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} bytes", self.0.len())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.as_ref().serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(Self(Vec::<u8>::deserialize(deserializer)?.into()))
+            }
+        }
+    };
+}
+
+bytes_type!(
+    /// What is proposed.
+    Payload
+);
+bytes_type!(
+    /// What the machine answers.
+    Reply
+);

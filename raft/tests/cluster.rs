@@ -1,0 +1,290 @@
+//! Three hosts in one process, over real TCP: elect, write, lose a leader, come back.
+
+use bytes::Bytes;
+use floss_raft::env::BoxFuture;
+use floss_raft::env::clock::SystemClock;
+use floss_raft::env::disk_mem::MemDisk;
+use floss_raft::env::runtime::net::TcpListener;
+use floss_raft::env::runtime::{block_on, time};
+use floss_raft::group::Group;
+use floss_raft::host::{GroupSpec, Host, HostConfig, HostObserver};
+use floss_raft::machine::Machine;
+use floss_raft::transport::Transport;
+use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
+use floss_raft::types::{GroupId, Leadership, LogId, NodeId};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const GROUP: GroupId = GroupId(7);
+
+/// Keeps everything it was fed.
+#[derive(Clone, Default)]
+struct List(Arc<Mutex<Vec<Bytes>>>);
+
+impl Machine for List {
+    fn apply(&mut self, id: LogId, payload: Option<Bytes>) -> Bytes {
+        self.0.lock().unwrap().extend(payload);
+        Bytes::copy_from_slice(&id.index.to_le_bytes())
+    }
+
+    fn snapshot(&self) -> Bytes {
+        let items: Vec<Vec<u8>> = self.0.lock().unwrap().iter().map(|item| item.to_vec()).collect();
+        postcard::to_stdvec(&items).unwrap().into()
+    }
+
+    fn restore(&mut self, _at: LogId, state: &Bytes) -> Result<(), String> {
+        let items: Vec<Vec<u8>> = postcard::from_bytes(state).map_err(|error| error.to_string())?;
+        *self.0.lock().unwrap() = items.into_iter().map(Bytes::from).collect();
+        Ok(())
+    }
+
+    fn retained_from(&self) -> u64 {
+        1
+    }
+}
+
+struct Quiet;
+
+impl HostObserver for Quiet {
+    fn on_leadership(&self, _group: GroupId, _leadership: Leadership) {}
+    fn on_node(&self, _node: NodeId, _alive: bool) {}
+    fn on_group_failed(&self, group: GroupId, reason: &str) {
+        panic!("{group}: {reason}");
+    }
+    fn ping_payload(&self, _to: NodeId) -> Bytes {
+        Bytes::new()
+    }
+    fn on_ping(&self, _from: NodeId, _payload: Bytes) {}
+    fn on_request(&self, _from: NodeId, _method: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        Box::pin(std::future::ready(Ok(body)))
+    }
+}
+
+struct Node {
+    host: Host,
+    group: Group,
+    list: List,
+    transport: TcpTransport,
+    _serving: ServeGuard,
+}
+
+/// The addresses stay; hosts come and go.
+struct Cluster {
+    disks: Vec<MemDisk>,
+    addresses: Vec<String>,
+    nodes: Vec<Option<Node>>,
+    sleep_after_ms: u64,
+}
+
+impl Cluster {
+    async fn new(sleep_after_ms: u64) -> Self {
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for node in 1..=3 {
+            let listener = TcpListener::bind(listen_address(node)).await.unwrap();
+            addresses.push(listener.local_addr().unwrap().to_string());
+            listeners.push(listener);
+        }
+        let disks = (0..3).map(|_| MemDisk::new()).collect();
+        let mut cluster = Self { disks, addresses, nodes: vec![None, None, None], sleep_after_ms };
+        for (index, listener) in listeners.into_iter().enumerate() {
+            cluster.start_on(index, listener).await;
+        }
+        cluster
+    }
+
+    async fn start(&mut self, index: usize) {
+        let listener = TcpListener::bind(self.addresses[index].as_str()).await.unwrap();
+        self.start_on(index, listener).await;
+    }
+
+    async fn start_on(&mut self, index: usize, listener: TcpListener) {
+        let me = index as u64 + 1;
+        let transport = TcpTransport::new(Hello { node_id: me, cluster: "test".to_string() });
+        for (node, address) in (1..).zip(&self.addresses) {
+            transport.set_peer(node, address.clone());
+        }
+        let config = HostConfig {
+            node_id: me,
+            election_timeout_ms_min: 300,
+            election_timeout_ms_max: 600,
+            heartbeat_ms: 100,
+            sleep_after_ms: self.sleep_after_ms,
+            ping_ms: 50,
+            suspect_after_ms: 300,
+            journal_file_bytes: 64 << 10,
+            journal_cache_bytes: 16 << 10,
+        };
+        let disk = Arc::new(self.disks[index].clone());
+        let host = Host::open(config, disk, Arc::new(SystemClock), Arc::new(transport.clone()), Arc::new(Quiet)).await.unwrap();
+        let serving = transport.serve(listener, Arc::new(host.clone()));
+        host.set_nodes(vec![1, 2, 3]);
+        let list = List::default();
+        let spec = GroupSpec { id: GROUP, voters: vec![1, 2, 3], learners: vec![], initialize: true, elect: me == 1 };
+        let group = host.open_group(spec, Box::new(list.clone())).await.unwrap();
+        self.nodes[index] = Some(Node { host, group, list, transport, _serving: serving });
+    }
+
+    /// Stops without hand-over and forgets what was not synced.
+    async fn kill(&mut self, index: usize) {
+        let node = self.nodes[index].take().unwrap();
+        self.disks[index] = self.disks[index].crash(|| false);
+        node.host.shutdown(false).await;
+        drop(node);
+        time::sleep(Duration::from_millis(50)).await;
+    }
+
+    async fn leader(&self) -> usize {
+        within("a leader", async || {
+            self.nodes.iter().position(|node| node.as_ref().is_some_and(|node| node.group.leadership().ready))
+        })
+        .await
+    }
+
+    async fn write(&self, text: &str) {
+        within("a write", async || {
+            let leader = self.nodes[self.leader().await].as_ref().unwrap();
+            let done = leader.group.propose(Bytes::copy_from_slice(text.as_bytes())).await.ok()?;
+            done.await.ok()
+        })
+        .await;
+    }
+
+    async fn converge(&self) -> Vec<Bytes> {
+        within("equal replicas", async || {
+            let lists: Vec<Vec<Bytes>> = self.nodes.iter().flatten().map(|node| node.list.0.lock().unwrap().clone()).collect();
+            lists.windows(2).all(|pair| pair[0] == pair[1]).then(|| lists[0].clone())
+        })
+        .await
+    }
+}
+
+#[cfg(madsim)]
+fn listen_address(node: u64) -> String {
+    format!("127.0.0.1:{}", 7000 + node)
+}
+
+#[cfg(not(madsim))]
+fn listen_address(_node: u64) -> String {
+    "127.0.0.1:0".to_string()
+}
+
+async fn within<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    time::timeout(Duration::from_secs(20), found).await.unwrap_or_else(|_| panic!("no {what} within 20 s"))
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_comes_back() {
+    block_on(async {
+        let mut cluster = Cluster::new(60_000).await;
+        for n in 0..50 {
+            cluster.write(&format!("a{n}")).await;
+        }
+        let old = cluster.leader().await;
+        cluster.kill(old).await;
+        for n in 0..50 {
+            cluster.write(&format!("b{n}")).await;
+        }
+        assert_ne!(cluster.leader().await, old);
+        cluster.start(old).await;
+        cluster.write("end").await;
+        let list = cluster.converge().await;
+        let mut distinct = list.clone();
+        distinct.dedup();
+        assert!(list.len() >= 101 && list.last() == Some(&Bytes::from_static(b"end")), "{} items", list.len());
+        let node = cluster.nodes[0].as_ref().unwrap();
+        let pointers = node.group.pointers();
+        assert!(pointers.applied <= pointers.committed && pointers.committed <= pointers.last, "{pointers:?}");
+    });
+}
+
+#[test]
+fn all_killed_at_once_lose_nothing() {
+    block_on(async {
+        let mut cluster = Cluster::new(60_000).await;
+        for n in 0..20 {
+            cluster.write(&format!("a{n}")).await;
+        }
+        for index in 0..3 {
+            cluster.kill(index).await;
+        }
+        for index in 0..3 {
+            cluster.start(index).await;
+        }
+        cluster.write("end").await;
+        assert!(cluster.converge().await.len() >= 21);
+    });
+}
+
+#[test]
+fn a_lagging_replica_gets_a_snapshot_with_the_retained_log() {
+    block_on(async {
+        let mut cluster = Cluster::new(60_000).await;
+        cluster.write("first").await;
+        let lagging = (cluster.leader().await + 1) % 3;
+        cluster.kill(lagging).await;
+        for n in 0..200 {
+            cluster.write(&format!("{n}")).await;
+        }
+        let leader = cluster.leader().await;
+        cluster.nodes[leader].as_ref().unwrap().group.compact().await.unwrap();
+        within("a purged log", async || (cluster.nodes[leader].as_ref().unwrap().group.pointers().purged > 50).then_some(()))
+            .await;
+        cluster.start(lagging).await;
+        cluster.write("end").await;
+        let list = cluster.converge().await;
+        let replica = cluster.nodes[lagging].as_ref().unwrap();
+        assert!(replica.group.pointers().purged > 50, "it was brought by a snapshot");
+        let last = replica.group.pointers().last;
+        let entries = replica.group.read(1..last + 1, usize::MAX).await.unwrap();
+        let texts: Vec<Bytes> = entries.into_iter().filter(|entry| entry.kind == 1).map(|entry| entry.payload).collect();
+        assert_eq!(texts, list, "the retained log is readable on the receiver (I13)");
+    });
+}
+
+#[test]
+fn quiet_groups_sleep_and_wake() {
+    block_on(async {
+        let mut cluster = Cluster::new(500).await;
+        cluster.write("a").await;
+        let leader = cluster.leader().await;
+        time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(cluster.leader().await, leader, "nobody took over from a sleeping leader");
+        cluster.write("b").await;
+        assert_eq!(cluster.leader().await, leader, "a write wakes it without an election");
+        time::sleep(Duration::from_secs(5)).await;
+        cluster.kill(leader).await;
+        cluster.write("c").await;
+        assert_ne!(cluster.leader().await, leader, "its followers were woken by its node's silence");
+        assert_eq!(cluster.converge().await.len(), 3);
+    });
+}
+
+#[test]
+fn leadership_moves_on_request() {
+    block_on(async {
+        let cluster = Cluster::new(60_000).await;
+        cluster.write("a").await;
+        let leader = cluster.leader().await;
+        cluster.nodes[leader].as_ref().unwrap().group.transfer_leader(None, Duration::from_secs(5)).await.unwrap();
+        assert_ne!(cluster.leader().await, leader);
+        let answer = cluster.nodes[leader].as_ref().unwrap().transport.call(
+            (leader as u64 + 1) % 3 + 1,
+            floss_raft::transport::PeerRequest {
+                channel: floss_raft::transport::PeerChannel::Server,
+                method: 9,
+                body: vec![Bytes::from_static(b"echo")],
+            },
+            Duration::from_secs(5),
+        );
+        assert_eq!(answer.await.unwrap(), Bytes::from_static(b"echo"));
+    });
+}
