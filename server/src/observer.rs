@@ -40,6 +40,8 @@ impl HostObserver for Observer {
     fn on_node(&self, node: NodeId, alive: bool) {
         tracing::info!(node, alive, "node");
         self.leaders.on_node(node, alive);
+        let suspected = self.leaders.suspected();
+        self.replicas.all().iter().for_each(|replica| replica.on_suspected(&suspected));
     }
 
     fn on_group_failed(&self, group: GroupId, reason: &str) {

@@ -91,6 +91,7 @@ async fn open(shared: &Arc<Shared>, host: &Host, tasks: &Tasks, spec: ReplicaSpe
     let group_spec = GroupSpec { id: spec.group, voters: spec.voters, learners: Vec::new(), initialize: true, elect: spec.elect };
     let group = host.open_group(group_spec, Box::new(BucketMachine::new(replica.clone()))).await?;
     replica.set_group(group.clone());
+    replica.on_suspected(&shared.leaders.suspected());
     tasks.spawn(mailbox::run(replica, group, shared.clock.clone(), mail));
     Ok(())
 }

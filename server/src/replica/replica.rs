@@ -41,6 +41,8 @@ pub(crate) struct Core {
     /// Why this replica serves nothing any more.
     pub failed: Option<String>,
     pub dropped: bool,
+    /// Most of the other voters' nodes do not answer: somebody else may lead by now, without this node knowing.
+    pub isolated: bool,
 }
 
 impl Replica {
@@ -53,7 +55,14 @@ impl Replica {
         layouts: Layouts,
     ) -> (Arc<Self>, mpsc::Receiver<Mail>) {
         let (mail, mailbox) = mpsc::channel(MAILBOX_REQUESTS_MAX);
-        let core = Core { tablet, leadership: Leadership::default(), waits: WaitList::default(), failed: None, dropped: false };
+        let core = Core {
+            tablet,
+            leadership: Leadership::default(),
+            waits: WaitList::default(),
+            failed: None,
+            dropped: false,
+            isolated: false,
+        };
         let replica = Self {
             bucket,
             group_id,
@@ -116,6 +125,9 @@ impl Replica {
     /// The state of a replica that leads and has applied its term's first entry.
     pub fn leading_core(&self) -> Result<MutexGuard<'_, Core>, ReplicaError> {
         let core = self.core()?;
+        if core.isolated {
+            return Err(ReplicaError::NotLeader { bucket: self.bucket, leader: None });
+        }
         if core.leads(self.node_id) && core.leadership.ready {
             return Ok(core);
         }
@@ -160,6 +172,20 @@ impl Replica {
         self.leadership_changed.notify_one();
     }
 
+    /// Called when nodes become suspected or answer again. A leader that hears from no majority stops serving reads: its
+    /// readers would wait for ever for what another leader commits.
+    pub fn on_suspected(&self, suspected: &[NodeId]) {
+        let Some(group) = self.group.get() else { return };
+        let (voters, _) = group.members();
+        let answering = voters.iter().filter(|voter| !suspected.contains(voter)).count();
+        let isolated = answering * 2 <= voters.len() && !voters.is_empty();
+        let mut core = self.inspect();
+        if core.isolated != isolated {
+            core.isolated = isolated;
+            core.waits.wake_all();
+        }
+    }
+
     /// Called by the host's observer: serves nothing from here on.
     pub fn on_failed(&self, reason: &str) {
         let mut core = self.inspect();
@@ -183,7 +209,7 @@ impl Replica {
     /// Wakes `wake` once something changed for a reader that has seen `seen`; at once if it has already.
     pub fn wait_above(self: &Arc<Self>, seen: Seen, wake: &Arc<Notify>) -> WaitGuard {
         let mut core = self.inspect();
-        let readable = core.leads(self.node_id) && core.leadership.ready && core.failed.is_none();
+        let readable = core.leads(self.node_id) && core.leadership.ready && core.failed.is_none() && !core.isolated;
         if readable != seen.readable || core.tablet.high_watermark() > seen.high_watermark {
             wake.notify_one();
         }
