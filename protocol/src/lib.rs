@@ -7,8 +7,10 @@
 pub mod api;
 pub mod bucketing;
 pub mod error_code;
+pub mod frame;
 pub mod ids;
 pub mod kv_batch;
+pub mod limits;
 pub mod log_batch;
 pub mod probe;
 pub mod project;

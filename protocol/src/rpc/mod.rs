@@ -6,5 +6,7 @@
 include!(concat!(env!("OUT_DIR"), "/floss.rpc.rs"));
 
 mod call;
+mod fetch_pieces;
 
 pub use call::{AnyRequest, AnyResponse, RequestError, Rpc, decode_request, decode_response};
+pub use fetch_pieces::{FetchedBucket, FetchedTable, encode_fetch_response};
