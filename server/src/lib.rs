@@ -14,6 +14,8 @@ pub mod identity;
 mod limits;
 mod net;
 pub mod node;
+#[cfg(not(madsim))]
+pub mod os;
 mod observer;
 mod ports;
 mod reconcile;

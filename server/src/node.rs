@@ -27,6 +27,7 @@ use floss_raft::env::runtime::sync::Notify;
 use floss_raft::env::runtime::time;
 use floss_raft::host::Host;
 use floss_raft::transport::Transport;
+use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
 use floss_raft::types::{GroupId, Leadership, Pointers};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub struct Node {
     stopper: Stopper,
     fatal: Arc<Fatal>,
     admin_address: Option<String>,
+    /// Peers are served for as long as it lives.
+    serving: ServeGuard,
 }
 
 /// How long a stop waits for tasks that do not end.
@@ -82,7 +85,9 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
     tracing::info!(node = config.node_id, incarnation = identity.incarnation, boot = identity.boot, "starting");
     let ports = Ports::bind(&config).await?;
     let formation = parse_formation(&config, &ports.peer_address)?;
-    let transport = (seams.wrap_transport)(peer_transport());
+    let hello = Hello { node_id: config.node_id, cluster: identity.cluster_id.clone().unwrap_or_default() };
+    let tcp = TcpTransport::new(hello);
+    let transport = (seams.wrap_transport)(Arc::new(tcp.clone()));
     let proposer = Proposer { node: config.node_id, incarnation: identity.incarnation, boot: identity.boot };
     let (catalog, machine) = Catalog::new(proposer, seams.clock.clone(), transport.clone());
     let leaders = Arc::new(LeaderTable::new(config.node_id, identity.incarnation.wrapping_add(identity.boot)));
@@ -103,7 +108,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         .map_err(|source| NodeError::Io { path: config.data_dir.clone(), source })?;
 
     let (tasks, stopper) = stop::tasks();
-    drop(ports.peers);
+    let serving = tcp.serve(ports.peers, Arc::new(host.clone()));
     let me = NodeRegistration {
         node: config.node_id,
         incarnation: identity.incarnation,
@@ -121,12 +126,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
     }
     let dispatch: Arc<dyn Service> = Arc::new(Dispatch { shared: shared.clone() });
     tasks.spawn(listener::run(ports.clients, dispatch, tasks.clone()));
-    Ok(Node { shared, host, stopper, fatal, admin_address: ports.admin_address })
-}
-
-/// Comes with the Raft layer's TCP transport.
-fn peer_transport() -> Arc<dyn Transport> {
-    todo!()
+    Ok(Node { shared, host, stopper, fatal, admin_address: ports.admin_address, serving })
 }
 
 async fn form(forming: Forming, machine: CatalogMachine, fatal: Arc<Fatal>) {
@@ -193,6 +193,7 @@ impl Node {
     pub async fn stop(self) {
         // Clients are served meanwhile: they learn from error 12 and fresh metadata where their leaders went.
         self.host.shutdown(true).await;
+        drop(self.serving);
         if !self.stopper.stop(STOP_WAIT).await {
             tracing::warn!(node = self.shared.node_id, "some tasks did not end in time");
         }
