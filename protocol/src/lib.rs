@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod bucketing;
+pub mod connection;
 pub mod error_code;
 pub mod frame;
 pub mod ids;
