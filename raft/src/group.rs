@@ -1,6 +1,6 @@
 //! One replica of one Raft group, as the layer above sees it.
 
-use crate::adapter::codec::to_ours;
+use crate::adapter::codec::{machine_payload, to_ours};
 use crate::adapter::network::Inbox;
 use crate::adapter::{Payload, Raft, Types};
 use crate::env::runtime::time::{self, Instant};
@@ -132,9 +132,14 @@ impl Group {
         (membership.voter_ids().collect(), membership.learner_ids().collect())
     }
 
-    /// Committed or not, retained entries of this replica, by index (end exclusive). See `Journal::read`.
+    /// Committed or not, retained entries of this replica, by index (end exclusive). See `Journal::read`. Raft's own
+    /// entries have an empty payload.
     pub async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<JournalEntry>> {
-        self.inner.journal.read(self.inner.id, range, bytes_max).await
+        let mut entries = self.inner.journal.read(self.inner.id, range, bytes_max).await?;
+        for entry in &mut entries {
+            entry.payload = machine_payload(entry).unwrap_or_default();
+        }
+        Ok(entries)
     }
 
     /// Stores a snapshot and lets Raft forget what lies before it. Called when the machine's `retained_from` has moved, and
