@@ -14,9 +14,9 @@ pub mod identity;
 mod limits;
 mod net;
 pub mod node;
+mod observer;
 #[cfg(not(madsim))]
 pub mod os;
-mod observer;
 mod ports;
 mod reconcile;
 mod replica;

@@ -370,3 +370,7 @@ impl Catalog {
 fn unexpected(done: &CatalogDone) -> CatalogError {
     CatalogError::Unavailable { waited_ms: 0, reason: format!("unexpected result {done:?}") }
 }
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;
