@@ -1,0 +1,40 @@
+//! One small batch at a time, until it is acknowledged.
+
+use super::cluster::{BenchCluster, create, open};
+use super::{Figure, append, probe, quantile};
+use crate::exit::{Failure, OrFail};
+use crate::output::Output;
+use fluss::record::to_arrow_schema;
+use std::time::{Duration, Instant};
+
+const ROWS: usize = 16;
+const PROBE_BYTES: usize = 4096;
+
+pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Result<Vec<Figure>, Failure> {
+    output.note("latency: one small batch at a time");
+    let connection = cluster.connect(|config| config.writer_batch_timeout_ms = 0).await?;
+    let path = create(&connection, "bench_latency", append::integers(4)?, 1).await?;
+    let table = open(&connection, &path).await?;
+    let schema = to_arrow_schema(table.get_table_info().get_row_type()).or_fail("table schema")?;
+    let writer = table.new_append().and_then(|append| append.create_writer()).or_fail("open a writer")?;
+    let batch = append::batch(&schema, 4, ROWS)?;
+    let mut samples = Vec::new();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(seconds + 1) {
+        let start = Instant::now();
+        writer.append_arrow_batch(batch.clone()).or_fail("append")?.await.or_fail("append")?;
+        if began.elapsed() > Duration::from_secs(1) {
+            samples.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let mut probe = probe::synced_writes(&cluster.dir, PROBE_BYTES, Duration::from_secs(seconds.div_ceil(2)))?;
+    samples.sort_by(f64::total_cmp);
+    probe.sort_by(f64::total_cmp);
+    let mut figures = Vec::new();
+    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+        let (ours, disk) = (quantile(&samples, share), quantile(&probe, share));
+        figures.push(Figure::new(format!("acked latency {name}"), ours * 1e3, "ms"));
+        figures.push(Figure::new(format!("acked latency {name}, to a 4 KiB synced write"), ours / disk, "ratio"));
+    }
+    Ok(figures)
+}
