@@ -158,7 +158,7 @@ impl Survived {
 
 async fn kill_a_leader(dir: &Path, state: &ClusterState) -> Result<Survived, Failure> {
     let mut config = Config { bootstrap_servers: state.bootstrap_servers(), ..Default::default() };
-    config.writer_batch_timeout_ms = 0;
+    config.writer_batch_timeout_ms = 1;
     let connection = connect_with(config).await?;
     let path = table_path("survivor")?;
     let schema = Schema::builder().column("sequence", DataTypes::bigint()).build().or_fail("schema")?;

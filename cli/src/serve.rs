@@ -69,7 +69,7 @@ async fn serve(config: NodeConfig) -> Result<(), Failure> {
     std::fs::create_dir_all(&root).or_fail(format!("create data directory {}", root.display()))?;
     let node_id = config.node_id;
     let seams = Seams {
-        disk: Arc::from(floss_server::os::disk(root)),
+        disk: Arc::new(floss_server::os::disk(root)),
         clock: Arc::new(floss_server::os::clock()),
         wrap_transport: Seams::plain_transport(),
     };

@@ -53,7 +53,7 @@ async fn stretch(cluster: &BenchCluster, bytes: usize, buckets: i32, seconds: u6
         .connect(|config| {
             config.writer_batch_size = 2 * bytes as i32;
             config.writer_dynamic_batch_size_enabled = false;
-            config.writer_batch_timeout_ms = 0;
+            config.writer_batch_timeout_ms = 1;
             config.writer_bucket_no_key_assigner = fluss::config::NoKeyAssigner::RoundRobin;
         })
         .await?;

@@ -12,7 +12,7 @@ const PROBE_BYTES: usize = 4096;
 
 pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Result<Vec<Figure>, Failure> {
     output.note("latency: one small batch at a time");
-    let connection = cluster.connect(|config| config.writer_batch_timeout_ms = 0).await?;
+    let connection = cluster.connect(|config| config.writer_batch_timeout_ms = 1).await?;
     let path = create(&connection, "bench_latency", append::integers(4)?, 1).await?;
     let table = open(&connection, &path).await?;
     let schema = to_arrow_schema(table.get_table_info().get_row_type()).or_fail("table schema")?;

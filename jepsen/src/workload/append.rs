@@ -21,7 +21,7 @@ pub fn path() -> TablePath {
 }
 
 pub async fn connect(bootstrap: &str) -> anyhow::Result<FlussConnection> {
-    let config = Config { bootstrap_servers: bootstrap.to_string(), writer_batch_timeout_ms: 0, ..Default::default() };
+    let config = Config { bootstrap_servers: bootstrap.to_string(), writer_batch_timeout_ms: 1, ..Default::default() };
     FlussConnection::new(config).await.map_err(|error| anyhow!("connect to {bootstrap}: {error}"))
 }
 
