@@ -160,10 +160,11 @@ impl Host {
     async fn initialize(&self, spec: &GroupSpec, group: &Group) -> io::Result<()> {
         let voters: BTreeMap<NodeId, ()> = spec.voters.iter().map(|node| (*node, ())).collect();
         let raft = group.inner.raft.clone();
-        let first = async move |raft: Raft| match raft.is_initialized().await {
+        let first = async move |raft: Raft| {
             // A message of the leader may overtake us: then there is nothing to do.
-            Ok(false) => _ = raft.initialize(voters).await,
-            Ok(true) | Err(_) => {}
+            if let Ok(false) = raft.is_initialized().await {
+                _ = raft.initialize(voters).await;
+            }
         };
         if spec.elect {
             first(raft).await;

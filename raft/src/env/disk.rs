@@ -32,6 +32,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// One open file.
+#[allow(clippy::len_without_is_empty)] // a size on disk, not a collection
 pub trait DiskFile: Send + Sync + 'static {
     /// Size in bytes.
     fn len<'a>(&'a self) -> DiskFuture<'a, u64>;

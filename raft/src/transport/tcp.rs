@@ -254,10 +254,10 @@ async fn write_frames(
     first: Option<Bytes>,
     mut outgoing: mpsc::Receiver<Outgoing>,
 ) -> String {
-    if let Some(first) = first {
-        if let Err(error) = writer.write_all(&first).await {
-            return format!("write: {error}");
-        }
+    if let Some(first) = first
+        && let Err(error) = writer.write_all(&first).await
+    {
+        return format!("write: {error}");
     }
     let mut buffer = BytesMut::new();
     while let Some(frame) = outgoing.recv().await {
