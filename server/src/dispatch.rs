@@ -3,11 +3,11 @@
 use crate::handlers::{database, fetch, health, init_writer, limit_scan, metadata, offsets, produce, table, token, versions};
 use crate::net::answer::{Answer, Refusal};
 use crate::net::connection::{Connection, Service};
-use crate::net::read::RequestFrame;
 use crate::shared::Shared;
 use bytes::Bytes;
 use floss_protocol::api::ApiKey;
 use floss_protocol::error_code::ErrorCode;
+use floss_protocol::frame::RequestFrame;
 use floss_raft::env::BoxFuture;
 use prost::Message;
 use std::future::Future;
@@ -56,9 +56,9 @@ impl Dispatch {
     fn served(&self, request: &RequestFrame) -> Result<ApiKey, Refusal> {
         let found = SERVED
             .iter()
-            .find(|(key, versions)| i32::from(key.key()) == i32::from(request.api_key) && versions.contains(&request.version));
+            .find(|(key, versions)| i32::from(key.key()) == i32::from(request.key) && versions.contains(&request.version));
         found.map(|(key, _)| *key).ok_or_else(|| {
-            let message = format!("api_key={} version={} is not served", request.api_key, request.version);
+            let message = format!("api_key={} version={} is not served", request.key, request.version);
             Refusal::new(ErrorCode::UnsupportedVersion, message)
         })
     }

@@ -1,17 +1,14 @@
 //! Bounds of queues, frames and waits, in one place, related to each other at compile time.
 
+use floss_protocol::limits::REQUEST_FRAME_BYTES_MAX;
 use std::time::Duration;
 
-/// Largest request frame; a larger one closes the connection (the client's own limit is 10 MB by default).
-pub const FRAME_BYTES_MAX: usize = 100 << 20;
 /// Requests of one connection that are not answered yet; at the limit its socket is not read.
 pub const CONNECTION_REQUESTS_MAX: usize = 500;
 /// Request bytes of one connection that are not answered yet; at the limit its socket is not read.
 pub const CONNECTION_REQUEST_BYTES_MAX: usize = 128 << 20;
 /// Bytes of fetched log that one connection may hold in answers not yet written; at the limit a fetch waits.
 pub const CONNECTION_ANSWER_BYTES_MAX: usize = 128 << 20;
-/// Room that the reader keeps free in its buffer.
-pub const READ_CHUNK_BYTES: usize = 64 << 10;
 /// Finished answers gathered into one vectored write.
 pub const WRITE_GATHER_BYTES: usize = 1 << 20;
 /// A connection without any traffic for this long is closed.
@@ -59,8 +56,7 @@ pub const CATALOG_BARRIER_WAIT: Duration = Duration::from_millis(500);
 /// Projections remembered per node.
 pub const PROJECTIONS_MAX: usize = 1_024;
 
-const _: () = assert!(FRAME_BYTES_MAX <= CONNECTION_REQUEST_BYTES_MAX, "one frame must fit");
+const _: () = assert!(REQUEST_FRAME_BYTES_MAX <= CONNECTION_REQUEST_BYTES_MAX, "one frame must fit");
 const _: () = assert!(FETCH_BYTES_MAX <= CONNECTION_ANSWER_BYTES_MAX, "one answer must fit");
 const _: () = assert!(BUCKET_IN_FLIGHT_MAX <= MAILBOX_REQUESTS_MAX);
-const _: () = assert!(BATCH_BYTES_MAX <= FRAME_BYTES_MAX);
-const _: () = assert!(READ_CHUNK_BYTES <= FRAME_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX <= REQUEST_FRAME_BYTES_MAX);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use floss_protocol::log_batch::LogBatchBuilder;
 use floss_protocol::rpc;
 use floss_raft::env::runtime::block_on;
-use std::time::{Duration, Instant};
+use floss_raft::env::runtime::time::Instant;
+use std::time::Duration;
 use support::{Cluster, arrow_batch, batches, fetch_request, log_table, path, produce_request};
 
 async fn one_node() -> Cluster {

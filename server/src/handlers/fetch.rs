@@ -1,11 +1,10 @@
 //! FetchLog: plan, wait until there is enough to read, read, answer (semantics.md 3.1).
 
-use super::fetch_answer::{BucketAnswer, TableAnswer, encode};
 use super::projection::TableProjection;
 use super::{find_replica, table_bucket};
 use crate::errors::replica_code;
 use crate::limits::{FETCH_BYTES_MAX, FETCH_WAIT_DEFAULT, FETCH_WAIT_MAX, LEADER_READY_WAIT};
-use crate::net::answer::Answer;
+use crate::net::answer::{Answer, Body};
 use crate::net::connection::permits;
 use crate::replica::error::ReplicaError;
 use crate::replica::fetch::{Batches, Project, ReadLimit};
@@ -13,7 +12,7 @@ use crate::replica::replica::{Replica, Seen};
 use crate::shared::Shared;
 use floss_protocol::ids::{TableBucket, TableId};
 use floss_protocol::log_batch::LogBatch;
-use floss_protocol::rpc;
+use floss_protocol::rpc::{self, FetchedBucket, FetchedTable, encode_fetch_response};
 use floss_raft::env::runtime::sync::{Notify, Semaphore};
 use floss_raft::env::runtime::time;
 use floss_tablet::read::ReadPlan;
@@ -63,11 +62,11 @@ pub(crate) async fn fetch_log(shared: Arc<Shared>, request: rpc::FetchLogRequest
         answers.push(bucket.answer(result));
     }
     let mut answers = answers.into_iter();
-    let tables = tables
+    let tables: Vec<_> = tables
         .into_iter()
-        .map(|(table_id, count)| TableAnswer { table_id, buckets: answers.by_ref().take(count).collect() })
+        .map(|(table_id, count)| FetchedTable { table_id, buckets: answers.by_ref().take(count).collect() })
         .collect();
-    Ok(encode(tables, Some(room)))
+    Ok(Body { pieces: encode_fetch_response(&tables), room: Some(room) })
 }
 
 /// Zero = answer at once.
@@ -191,7 +190,7 @@ impl BucketFetch {
         Ok((plan, batches))
     }
 
-    fn answer(&self, result: Result<(&ReadPlan, Batches), ReplicaError>) -> BucketAnswer {
+    fn answer(&self, result: Result<(&ReadPlan, Batches), ReplicaError>) -> FetchedBucket {
         let mut head = rpc::PbFetchLogRespForBucket {
             partition_id: self.bucket.partition_id.map(|id| id.0),
             bucket_id: self.bucket.bucket.0,
@@ -201,12 +200,12 @@ impl BucketFetch {
             Ok((plan, batches)) => {
                 head.high_watermark = Some(plan.high_watermark);
                 head.log_start_offset = Some(plan.log_start);
-                BucketAnswer { head, records: Some(batches.pieces) }
+                FetchedBucket { answer: head, records: Some(batches.pieces) }
             }
             Err(error) => {
                 head.error_code = Some(replica_code(&error).code());
                 head.error_message = Some(error.to_string());
-                BucketAnswer { head, records: None }
+                FetchedBucket { answer: head, records: None }
             }
         }
     }

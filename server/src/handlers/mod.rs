@@ -2,7 +2,6 @@
 
 pub(crate) mod database;
 pub(crate) mod fetch;
-pub(crate) mod fetch_answer;
 pub(crate) mod health;
 pub(crate) mod init_writer;
 pub(crate) mod limit_scan;

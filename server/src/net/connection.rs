@@ -1,14 +1,14 @@
 //! One client connection: frames in, answers out, in any order.
 
 use super::answer::{Answer, Framed, frame};
-use super::read::{BadFrame, FrameReader, RequestFrame};
 use super::write::Outgoing;
 use crate::limits::{
     CONNECTION_ANSWER_BYTES_MAX, CONNECTION_IDLE_MAX, CONNECTION_REQUEST_BYTES_MAX, CONNECTION_REQUESTS_MAX, WRITE_GATHER_BYTES,
 };
 use bytes::Buf;
+use floss_protocol::frame::{FrameDecoder, FrameError, RequestFrame};
 use floss_raft::env::BoxFuture;
-use floss_raft::env::runtime::io::{AsyncRead, AsyncWrite};
+use floss_raft::env::runtime::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use floss_raft::env::runtime::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use floss_raft::env::runtime::{io, net, select, time};
 use futures_util::FutureExt;
@@ -52,7 +52,7 @@ enum Closed {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
-    BadFrame(#[from] BadFrame),
+    BadFrame(#[from] FrameError),
 }
 
 /// Serves one connection until either side closes it. Dropping the future drops every request it still works on.
@@ -79,7 +79,7 @@ async fn run_requests(source: &mut (impl AsyncRead + Unpin), service: &dyn Servi
     let count = Arc::new(Semaphore::new(CONNECTION_REQUESTS_MAX));
     let bytes = Arc::new(Semaphore::new(CONNECTION_REQUEST_BYTES_MAX / PERMIT_BYTES));
     let connection = Connection { answer_room: Arc::new(Semaphore::new(CONNECTION_ANSWER_BYTES_MAX / PERMIT_BYTES)) };
-    let mut frames = FrameReader::default();
+    let mut frames = FrameDecoder::new();
     loop {
         let request = match next_frame(&mut frames, source, &count).await {
             Ok(request) => request,
@@ -96,17 +96,17 @@ async fn run_requests(source: &mut (impl AsyncRead + Unpin), service: &dyn Servi
 }
 
 async fn next_frame(
-    frames: &mut FrameReader,
+    frames: &mut FrameDecoder<RequestFrame>,
     source: &mut (impl AsyncRead + Unpin),
     count: &Semaphore,
 ) -> Result<RequestFrame, Closed> {
     loop {
-        if let Some(request) = frames.next_buffered()? {
+        if let Some(request) = frames.next_frame()? {
             return Ok(request);
         }
-        match time::timeout(CONNECTION_IDLE_MAX, frames.fill(source)).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Err(Closed::End),
+        match time::timeout(CONNECTION_IDLE_MAX, source.read_buf(frames.read_buffer())).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0)) => return Err(Closed::End),
             Ok(Err(error)) => return Err(error.into()),
             // Silent but waiting for an answer is not idle.
             Err(_) if count.available_permits() < CONNECTION_REQUESTS_MAX => {}
@@ -171,7 +171,7 @@ mod tests {
             self.started.lock().unwrap().push(request.request_id);
             let second = self.second.clone();
             Box::pin(async move {
-                match request.api_key {
+                match request.key {
                     1 => second.notified().await,
                     2 => second.notify_one(),
                     _ => return Err(Refusal::new(ErrorCode::UnsupportedVersion, "no")),

@@ -3,5 +3,4 @@
 pub(crate) mod answer;
 pub(crate) mod connection;
 pub(crate) mod listener;
-pub(crate) mod read;
 pub(crate) mod write;
