@@ -125,6 +125,9 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Stands for "the connection is gone".
+pub const LOST: i32 = i32::MIN;
+
 /// A refused request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -142,9 +145,14 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("connect");
+        Self::try_connect(address).await.expect("connect")
+    }
+
+    pub async fn try_connect(address: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).expect("nodelay");
-        Self { stream, buffer: BytesMut::new(), next_id: 0, early: BTreeMap::new() }
+        let client = Self { stream, buffer: BytesMut::new(), next_id: 0, early: BTreeMap::new() };
+        Some(client)
     }
 
     pub async fn send_bytes(&mut self, key: i16, version: i16, body: &[u8]) -> i32 {
@@ -156,8 +164,9 @@ impl Client {
         frame.put_i16(version);
         frame.put_i32(id);
         frame.put_slice(body);
-        self.stream.write_all(&frame).await.expect("write");
-        self.stream.flush().await.expect("flush");
+        // A connection that is gone shows when the answer is read.
+        let _ = self.stream.write_all(&frame).await;
+        let _ = self.stream.flush().await;
         id
     }
 
@@ -171,7 +180,7 @@ impl Client {
             if let Some(answer) = self.early.remove(&id) {
                 return answer;
             }
-            let (got, answer) = time::timeout(WAIT, self.next_answer()).await.expect("an answer in time");
+            let (got, answer) = time::timeout(WAIT, self.next_answer()).await.expect("an answer in time")?;
             self.early.insert(got, answer);
         }
     }
@@ -180,10 +189,13 @@ impl Client {
         self.answer_bytes(id).await.map(|body| Response::decode(body).expect("decodes"))
     }
 
-    async fn next_answer(&mut self) -> (i32, Result<Bytes, Refused>) {
+    async fn next_answer(&mut self) -> Result<(i32, Result<Bytes, Refused>), Refused> {
         while self.buffer.len() < 4 || self.buffer.len() < 4 + (&self.buffer[..]).get_i32() as usize {
-            let read = self.stream.read_buf(&mut self.buffer).await.expect("read");
-            assert!(read > 0, "the server closed the connection");
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(1..) => {}
+                Ok(0) => return Err(Refused { code: LOST, message: "the server closed the connection".to_owned() }),
+                Err(error) => return Err(Refused { code: LOST, message: error.to_string() }),
+            }
         }
         let length = self.buffer.get_i32() as usize;
         let mut frame = self.buffer.split_to(length).freeze();
@@ -197,7 +209,7 @@ impl Client {
             }
             other => panic!("response type {other}"),
         };
-        (id, answer)
+        Ok((id, answer))
     }
 
     pub async fn call<Response: Message + Default>(&mut self, key: i16, request: &impl Message) -> Result<Response, Refused> {
