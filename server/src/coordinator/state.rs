@@ -70,8 +70,9 @@ pub struct CatalogState {
     last_writer_id: i64,
     sessions: Sessions,
     // What follows is derived from `tables` and not part of a snapshot.
+    // Names behind an `Arc`: the whole state is copied for each published view.
     #[serde(skip)]
-    paths: BTreeMap<TablePath, TableId>,
+    paths: BTreeMap<Arc<TablePath>, TableId>,
     #[serde(skip)]
     groups: BTreeMap<GroupId, TableBucket>,
     #[serde(skip)]
@@ -103,7 +104,7 @@ impl CatalogState {
     pub fn tables_of(&self, database: &str) -> Result<Vec<&Arc<TableInfo>>, CatalogReject> {
         self.database(database)?;
         let from = TablePath::new(database, "");
-        let of_database = self.paths.range(from..).take_while(|(path, _)| path.database == database);
+        let of_database = self.paths.range::<TablePath, _>(from..).take_while(|(path, _)| path.database == database);
         Ok(of_database.filter_map(|(_, id)| self.tables.get(id)).collect())
     }
 
@@ -334,7 +335,7 @@ impl CatalogState {
     }
 
     fn index_table(&mut self, table: &TableInfo) {
-        self.paths.insert(table.path.clone(), table.id);
+        self.paths.insert(Arc::new(table.path.clone()), table.id);
         for (bucket, placement) in &table.buckets {
             self.groups.insert(placement.group, *bucket);
             for node in &placement.replicas {
