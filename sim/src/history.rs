@@ -1,0 +1,245 @@
+//! What happened in a run: typed events with virtual times. Oracles judge them, the trace is their text.
+
+use crate::draw::{digest, mix};
+use std::fmt;
+
+/// A writer of the workload; a number is never used again, also not after it had to start over.
+pub type WriterNo = u32;
+/// A bucket of the workload, over all tables.
+pub type BucketNo = u32;
+pub type NodeNo = u64;
+
+/// What a row says about itself: who wrote it and where in which batch. Nothing else can be in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value {
+    pub writer: WriterNo,
+    /// The writer's batch sequence in this bucket.
+    pub sequence: i32,
+    /// Position in the batch.
+    pub index: i32,
+}
+
+impl Value {
+    /// Travels in a column of its own: a torn or mixed row does not match it.
+    pub fn checksum(self, bucket: BucketNo) -> i64 {
+        let place = u64::from(self.writer) << 32 | u64::from(bucket);
+        mix(mix(place) ^ (self.sequence as u64) << 32 ^ self.index as u64) as i64
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}#{}.{}", self.writer, self.sequence, self.index)
+    }
+}
+
+/// A row that a reader got, or why it is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub offset: i64,
+    pub value: Result<Value, String>,
+}
+
+/// What a client knows about an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Acked {
+        base_offset: i64,
+    },
+    /// It may have happened, or happen later. Every error after the request was sent.
+    Unknown {
+        why: String,
+    },
+    /// Error 31. `certain`: when it was sent, every earlier batch had been acked and no later one existed in the log's favour.
+    OutOfOrder {
+        certain: bool,
+    },
+    /// An error that no correct client should get.
+    Refused {
+        code: i32,
+        message: String,
+    },
+}
+
+/// One replica, as `Node::probe` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replica {
+    pub group: u64,
+    /// None: the catalog.
+    pub bucket: Option<BucketNo>,
+    pub term: u64,
+    pub leader: Option<NodeNo>,
+    pub ready: bool,
+    /// purged, snapshot, applied, committed, last (I5).
+    pub pointers: [u64; 5],
+    pub log_start: i64,
+    pub high_watermark: i64,
+    pub writers_digest: u64,
+    pub failed: Option<String>,
+}
+
+/// One batch of a replica's log, read from inside the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpBatch {
+    pub base_offset: i64,
+    pub records: i64,
+    /// Of all bytes of the batch.
+    pub digest: u64,
+    pub rows: Vec<Result<Value, String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Once, before all others.
+    Start {
+        nodes: u64,
+        buckets: u32,
+    },
+    /// `first`: not a retry.
+    Send {
+        writer: WriterNo,
+        bucket: BucketNo,
+        sequence: i32,
+        records: i32,
+        node: NodeNo,
+        first: bool,
+    },
+    /// Answer to the send of the same writer, bucket, sequence, node.
+    Done {
+        writer: WriterNo,
+        bucket: BucketNo,
+        sequence: i32,
+        node: NodeNo,
+        outcome: Outcome,
+    },
+    /// A fetch was answered. Rows below `from` are already left out.
+    Fetch {
+        reader: u32,
+        bucket: BucketNo,
+        node: NodeNo,
+        from: i64,
+        high_watermark: i64,
+        sent_ns: u64,
+        rows: Vec<Row>,
+    },
+    /// A fetch was answered with an error that no reader should get.
+    FetchRefused {
+        reader: u32,
+        bucket: BucketNo,
+        node: NodeNo,
+        from: i64,
+        code: i32,
+        message: String,
+    },
+    /// What a node's replicas are like. `boot` counts its starts.
+    Probe {
+        node: NodeNo,
+        boot: u32,
+        replicas: Vec<Replica>,
+    },
+    /// Fault, restart, heal: for people.
+    Note {
+        text: String,
+    },
+    /// A node started (again).
+    Boot {
+        node: NodeNo,
+        boot: u32,
+    },
+    Down {
+        node: NodeNo,
+        boot: u32,
+    },
+    /// From here on nothing is broken.
+    Healed,
+    /// The cluster kept a promise of progress, or not, within the bound.
+    Progress {
+        what: String,
+        kept: bool,
+    },
+    /// Everything one replica holds, at the end.
+    Dump {
+        node: NodeNo,
+        bucket: BucketNo,
+        log_start: i64,
+        high_watermark: i64,
+        batches: Result<Vec<DumpBatch>, String>,
+    },
+}
+
+/// The text of the trace: the same bytes for the same seed, always.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { nodes, buckets } => write!(f, "start nodes={nodes} buckets={buckets}"),
+            Self::Send { writer, bucket, sequence, records, node, first } => {
+                let kind = if *first { "send" } else { "resend" };
+                write!(f, "{kind} w{writer} b{bucket} #{sequence} x{records} -> n{node}")
+            }
+            Self::Done { writer, bucket, sequence, node, outcome } => {
+                write!(f, "done w{writer} b{bucket} #{sequence} n{node} {outcome}")
+            }
+            Self::Fetch { reader, bucket, node, from, high_watermark, rows, .. } => {
+                let digest = rows.iter().fold(0, |hash, row| mix(hash ^ row_digest(row)));
+                let count = rows.len();
+                write!(f, "fetch r{reader} b{bucket} n{node} from={from} hw={high_watermark} rows={count} digest={digest:016x}")
+            }
+            Self::FetchRefused { reader, bucket, node, from, code, message } => {
+                write!(f, "fetch r{reader} b{bucket} n{node} from={from} code={code} {message}")
+            }
+            Self::Probe { node, boot, replicas } => {
+                write!(f, "probe n{node} boot={boot}")?;
+                replicas.iter().try_for_each(|replica| write!(f, " | {replica}"))
+            }
+            Self::Note { text } => write!(f, "note {text}"),
+            Self::Boot { node, boot } => write!(f, "boot n{node} boot={boot}"),
+            Self::Down { node, boot } => write!(f, "down n{node} boot={boot}"),
+            Self::Healed => write!(f, "healed"),
+            Self::Progress { what, kept } => write!(f, "progress kept={kept} {what}"),
+            Self::Dump { node, bucket, log_start, high_watermark, batches } => {
+                write!(f, "dump n{node} b{bucket} start={log_start} hw={high_watermark} ")?;
+                match batches {
+                    Ok(batches) => {
+                        let digest = batches.iter().fold(0, |hash, batch| mix(hash ^ batch.digest));
+                        write!(f, "batches={} digest={digest:016x}", batches.len())
+                    }
+                    Err(error) => write!(f, "error={error}"),
+                }
+            }
+        }
+    }
+}
+
+fn row_digest(row: &Row) -> u64 {
+    match &row.value {
+        Ok(value) => mix(row.offset as u64) ^ value.checksum(0) as u64,
+        Err(error) => digest(error.as_bytes()),
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acked { base_offset } => write!(f, "acked at={base_offset}"),
+            Self::Unknown { why } => write!(f, "unknown {why}"),
+            Self::OutOfOrder { certain } => write!(f, "out-of-order certain={certain}"),
+            Self::Refused { code, message } => write!(f, "refused code={code} {message}"),
+        }
+    }
+}
+
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [purged, snapshot, applied, committed, last] = self.pointers;
+        let leader = self.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string());
+        let ready = if self.ready { "!" } else { "" };
+        write!(f, "g{} t{} l{leader}{ready} {purged}/{snapshot}/{applied}/{committed}/{last}", self.group, self.term)?;
+        if self.bucket.is_some() {
+            write!(f, " [{},{}) {:08x}", self.log_start, self.high_watermark, self.writers_digest as u32)?;
+        }
+        match &self.failed {
+            Some(reason) => write!(f, " failed: {reason}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! A whole cluster in one thread, from one seed.
+//!
+//! Purpose: run the shipped server under faults that are data, judge what clients and replicas saw, and say the seed that shows a
+//! bug. Only with `--cfg madsim` does it run clusters; the judging parts compile everywhere.
+//! Must not know: how the server works inside, beyond what `server::node` shows.
+//! Reading order: `draw`, `plan`, `history`, `oracle`, `disk`, `network`, `cluster`, `client`, `workload`, `run`, `parent`, `mutants`.
+#![allow(clippy::disallowed_methods)] // the harness itself reads files, starts processes and measures time
+
+pub mod disk;
+pub mod draw;
+pub mod history;
+pub mod oracle;
+pub mod plan;

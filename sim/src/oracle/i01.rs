@@ -1,0 +1,87 @@
+//! I1: an acknowledged write is on a quorum's disk and is never lost.
+//!
+//! Judged at the end, when all nodes are back from their disks: every acked batch must be whole, at its offset, on every replica.
+
+use super::Oracle;
+use crate::history::{BucketNo, Event, NodeNo, Outcome, Value, WriterNo};
+use std::collections::BTreeMap;
+
+/// An acked batch: where, how many records, when.
+struct Acked {
+    base_offset: i64,
+    records: i32,
+    at_ns: u64,
+}
+
+type Key = (BucketNo, WriterNo, i32);
+
+#[derive(Default)]
+pub struct Durable {
+    sent: BTreeMap<Key, i32>,
+    acked: BTreeMap<Key, Acked>,
+    dumped: BTreeMap<BucketNo, u64>,
+    ended: bool,
+}
+
+impl Durable {
+    fn check_dump(&self, node: NodeNo, bucket: BucketNo, found: &BTreeMap<i64, Value>) -> Result<(), String> {
+        let range = (bucket, WriterNo::MIN, i32::MIN)..=(bucket, WriterNo::MAX, i32::MAX);
+        for ((_, writer, sequence), acked) in self.acked.range(range) {
+            for index in 0..acked.records {
+                let expected = Value { writer: *writer, sequence: *sequence, index };
+                let offset = acked.base_offset + i64::from(index);
+                match found.get(&offset) {
+                    Some(value) if *value == expected => {}
+                    other => {
+                        let found = other.map_or_else(|| "nothing".to_owned(), Value::to_string);
+                        let seconds = acked.at_ns as f64 / 1e9;
+                        return Err(format!(
+                            "lost write: {expected} was acked at offset={offset} after {seconds:.3} s, n{node} has {found} there (b{bucket})"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for Durable {
+    fn id(&self) -> &'static str {
+        "I1"
+    }
+
+    fn observe(&mut self, at_ns: u64, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Send { writer, bucket, sequence, records, .. } => {
+                self.sent.insert((*bucket, *writer, *sequence), *records);
+            }
+            Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { base_offset }, .. } => {
+                let key = (*bucket, *writer, *sequence);
+                let records =
+                    *self.sent.get(&key).ok_or_else(|| format!("ack of w{writer} b{bucket} #{sequence}, never sent"))?;
+                self.acked.entry(key).or_insert(Acked { base_offset: *base_offset, records, at_ns });
+            }
+            Event::Dump { node, bucket, batches: Ok(batches), .. } => {
+                let mut found = BTreeMap::new();
+                for batch in batches {
+                    let rows = batch.rows.iter().zip(batch.base_offset..);
+                    found.extend(rows.filter_map(|(row, offset)| Some((offset, *row.as_ref().ok()?))));
+                }
+                *self.dumped.entry(*bucket).or_default() += 1;
+                self.ended = true;
+                self.check_dump(*node, *bucket, &found)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        let buckets = self.acked.keys().map(|(bucket, ..)| bucket);
+        match buckets.filter(|_| self.ended).find(|bucket| self.dumped.get(bucket).is_none_or(|dumps| *dumps < 2)) {
+            Some(bucket) => Err(format!("b{bucket} has acked writes, at the end fewer than 2 replicas could be read")),
+            None => Ok(()),
+        }
+    }
+}

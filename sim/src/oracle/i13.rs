@@ -1,0 +1,49 @@
+//! I13: retained log is readable from every in-sync replica, also after a snapshot install. The workload's tables keep everything, so
+//! at the end every replica must give its log from offset 0; and replicas that applied the same have the same state.
+
+use super::Oracle;
+use crate::history::{BucketNo, Event, NodeNo};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub struct Readable {
+    /// group, applied -> digest of the writers' state and the node that had it; of probes after the last write.
+    states: BTreeMap<(u64, u64), (u64, NodeNo)>,
+    quiet: bool,
+    ends: BTreeMap<BucketNo, (i64, NodeNo)>,
+}
+
+impl Oracle for Readable {
+    fn id(&self) -> &'static str {
+        "I13"
+    }
+
+    fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Progress { .. } => self.quiet = true,
+            Event::Probe { node, replicas, .. } if self.quiet => {
+                for replica in replicas.iter().filter(|replica| replica.bucket.is_some()) {
+                    let (group, applied) = (replica.group, replica.pointers[2]);
+                    let (digest, other) = *self.states.entry((group, applied)).or_insert((replica.writers_digest, *node));
+                    if digest != replica.writers_digest {
+                        return Err(format!("g{group} applied={applied}: the writers of n{node} and n{other} differ"));
+                    }
+                }
+            }
+            Event::Dump { node, bucket, log_start, high_watermark, batches } => {
+                if let Err(error) = batches {
+                    return Err(format!("the log of b{bucket} on n{node} cannot be read: {error}"));
+                }
+                if *log_start != 0 {
+                    return Err(format!("n{node} has b{bucket} only from offset={log_start}, nothing expired"));
+                }
+                let (end, other) = *self.ends.entry(*bucket).or_insert((*high_watermark, *node));
+                if end != *high_watermark {
+                    return Err(format!("b{bucket} ends at offset={high_watermark} on n{node}, at {end} on n{other}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

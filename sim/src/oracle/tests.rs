@@ -1,0 +1,168 @@
+//! Golden histories: one that keeps every promise, and the smallest changes of it that break each.
+
+use super::*;
+use crate::history::{DumpBatch, Outcome, Replica, Row, Value};
+
+fn value(sequence: i32, index: i32) -> Value {
+    Value { writer: 1, sequence, index }
+}
+
+fn batch(base_offset: i64, sequence: i32, records: i32) -> DumpBatch {
+    let rows = (0..records).map(|index| Ok(value(sequence, index))).collect();
+    DumpBatch { base_offset, records: i64::from(records), digest: 100 + sequence as u64, rows }
+}
+
+fn send(sequence: i32, records: i32, first: bool) -> Event {
+    Event::Send { writer: 1, bucket: 0, sequence, records, node: 1, first }
+}
+
+fn done(sequence: i32, outcome: Outcome) -> Event {
+    Event::Done { writer: 1, bucket: 0, sequence, node: 1, outcome }
+}
+
+fn acked(sequence: i32, base_offset: i64) -> Event {
+    done(sequence, Outcome::Acked { base_offset })
+}
+
+fn fetch(from: i64, high_watermark: i64, values: Vec<Value>) -> Event {
+    let rows = values.into_iter().zip(from..).map(|(value, offset)| Row { offset, value: Ok(value) }).collect();
+    Event::Fetch { reader: 9, bucket: 0, node: 2, from, high_watermark, sent_ns: 0, rows }
+}
+
+fn dump(node: u64, batches: Vec<DumpBatch>) -> Event {
+    let high_watermark = batches.iter().map(|batch| batch.records).sum();
+    Event::Dump { node, bucket: 0, log_start: 0, high_watermark, batches: Ok(batches) }
+}
+
+fn probe(node: u64, term: u64, leader: u64, pointers: [u64; 5]) -> Event {
+    let replica = Replica { group: 3, bucket: Some(0), term, leader: Some(leader), pointers, ..Replica::default() };
+    Event::Probe { node, boot: 1, replicas: vec![replica] }
+}
+
+/// Batches #0 (2 records, offset 0), #1 (1 record, offset 2), #2 (2 records, offset 3, ack lost, then a duplicate's answer).
+fn good() -> Vec<Event> {
+    let log = || vec![batch(0, 0, 2), batch(2, 1, 1), batch(3, 2, 2)];
+    vec![
+        Event::Start { nodes: 3, buckets: 1 },
+        send(0, 2, true),
+        probe(1, 2, 1, [0, 0, 1, 1, 2]),
+        probe(2, 2, 1, [0, 0, 1, 1, 1]),
+        acked(0, 0),
+        fetch(0, 2, vec![value(0, 0), value(0, 1)]),
+        send(1, 1, true),
+        send(2, 2, true),
+        acked(1, 2),
+        done(2, Outcome::Unknown { why: "timeout".into() }),
+        send(2, 2, false),
+        fetch(2, 5, vec![value(1, 0), value(2, 0), value(2, 1)]),
+        probe(1, 2, 1, [0, 1, 4, 4, 4]),
+        acked(2, 3),
+        Event::Healed,
+        Event::Progress { what: "every writer goes on".into(), kept: true },
+        dump(1, log()),
+        dump(2, log()),
+        dump(3, log()),
+    ]
+}
+
+fn judge(events: &[Event]) -> Option<&'static str> {
+    let mut oracles = Oracles::default();
+    for (at, event) in events.iter().enumerate() {
+        if let Err(violation) = oracles.observe(at as u64 * 1000, event) {
+            return Some(violation.oracle);
+        }
+    }
+    oracles.finish(u64::MAX).err().map(|violation| violation.oracle)
+}
+
+/// The good history with the event at `at` replaced.
+fn with(at: usize, event: Event) -> Vec<Event> {
+    let mut events = good();
+    events[at] = event;
+    events
+}
+
+#[test]
+fn a_good_history_is_good() {
+    assert_eq!(judge(&good()), None);
+}
+
+#[test]
+fn bad_histories_are_found_by_the_right_oracle() {
+    let whole = || vec![batch(0, 0, 2), batch(2, 1, 1), batch(3, 2, 2)];
+    let mut other_bytes = whole();
+    other_bytes[1].digest = 7;
+    let mut torn = whole();
+    torn[2].rows[1] = Ok(Value { index: 0, ..value(2, 0) });
+    let mut garbage = whole();
+    garbage[0].rows[0] = Err("checksum".into());
+    let mut gap = whole();
+    gap[2].base_offset = 4;
+    let stale_ack = vec![fetch(0, 3, vec![value(0, 0), value(0, 1)]), send(1, 1, true), acked(1, 2)];
+    let unreadable = Event::Dump { node: 3, bucket: 0, log_start: 0, high_watermark: 5, batches: Err("checksum".into()) };
+    let late_start = Event::Dump { node: 3, bucket: 0, log_start: 2, high_watermark: 5, batches: Ok(whole()[1..].to_vec()) };
+    let mut missing_dumps = good();
+    missing_dumps.truncate(17);
+    let mut both_sent: Vec<Event> = good()[..5].to_vec();
+    both_sent.extend(stale_ack);
+    let cases: Vec<(&str, &str, Vec<Event>)> = vec![
+        ("lost tail on one replica", "I1", with(18, dump(3, whole()[..2].to_vec()))),
+        ("replicas that cannot be read", "I1", missing_dumps),
+        ("other value at an acked offset", "I2", with(5, fetch(0, 2, vec![value(0, 1), value(0, 1)]))),
+        ("replicas differ in bytes", "I2", with(17, dump(2, other_bytes))),
+        ("garbage in a log", "I2", with(16, dump(1, garbage))),
+        ("ack says another offset than the reader saw", "I2", with(13, acked(2, 4))),
+        ("hole in a log", "I3", with(16, dump(1, gap))),
+        ("hole in an answer", "I3", {
+            let row = |offset, value| Row { offset, value: Ok(value) };
+            let rows = vec![row(2, value(1, 0)), row(4, value(2, 1))];
+            with(11, Event::Fetch { reader: 9, bucket: 0, node: 2, from: 2, high_watermark: 5, sent_ns: 0, rows })
+        }),
+        ("applied above committed", "I5", with(12, probe(1, 2, 1, [0, 1, 5, 4, 5]))),
+        ("applied goes back", "I5", with(12, probe(1, 2, 1, [0, 0, 0, 1, 4]))),
+        ("term goes back", "I5", with(12, probe(1, 1, 1, [0, 1, 4, 4, 4]))),
+        ("row above the watermark", "I6", with(11, fetch(2, 4, vec![value(1, 0), value(2, 0), value(2, 1)]))),
+        ("watermark over a free offset", "I6", both_sent),
+        ("retry is acked elsewhere", "I7", {
+            let mut events = good()[..9].to_vec();
+            events.extend([acked(2, 3), done(2, Outcome::Acked { base_offset: 5 })]);
+            // I2 sees no clash: offsets 5 and 6 are new.
+            events
+        }),
+        ("value read twice", "I7", with(11, fetch(2, 5, vec![value(1, 0), value(1, 0), value(2, 1)]))),
+        ("torn batch", "I2", with(16, dump(1, torn))),
+        ("writer in order refused", "I7", with(13, done(2, Outcome::OutOfOrder { certain: true }))),
+        ("unexpected error", "I7", with(13, done(2, Outcome::Refused { code: 14, message: "crc".into() }))),
+        ("two leaders in a term", "I10", with(3, probe(2, 2, 2, [0, 0, 1, 1, 1]))),
+        ("log that cannot be read", "I13", with(18, unreadable)),
+        ("log that starts late", "I1", with(18, late_start)),
+        ("no progress", "liveness", with(15, Event::Progress { what: "w1 stuck".into(), kept: false })),
+    ];
+    for (what, expected, events) in cases {
+        assert_eq!(judge(&events), Some(expected), "{what}");
+    }
+}
+
+#[test]
+fn out_of_order_is_fine_while_earlier_batches_are_open() {
+    assert_eq!(judge(&with(9, done(2, Outcome::OutOfOrder { certain: false }))), None);
+}
+
+#[test]
+fn restarts_may_apply_again_but_not_go_back_within_a_life() {
+    let mut events = good();
+    let again = Event::Probe {
+        node: 1,
+        boot: 2,
+        replicas: vec![Replica {
+            group: 3,
+            bucket: Some(0),
+            term: 3,
+            leader: Some(2),
+            pointers: [0, 1, 1, 1, 4],
+            ..Replica::default()
+        }],
+    };
+    events.insert(14, again);
+    assert_eq!(judge(&events), None);
+}

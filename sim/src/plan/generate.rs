@@ -1,0 +1,243 @@
+//! A plan from a seed. Each probability is itself drawn per seed (swarm): runs differ in kind, not only in detail.
+
+use super::{Action, Environment, Fault, Plan, Reader, Target, Workload, Writer};
+use crate::disk::Latency;
+use crate::draw::{Draws, Source, Stream};
+
+/// A plan of about `seconds` virtual seconds: faults for most of the time, then calm.
+pub fn generate(seed: u64, seconds: u64) -> Plan {
+    let draws = Draws::new(seed);
+    let swarm = draws.source(Stream::Swarm, 0);
+    let nodes = *swarm.pick(&[3, 3, 3, 4, 5]);
+    let total_ms = seconds.max(5) * 1000;
+    // Elections, catch-up and the last acks need some seconds of calm.
+    let calm_ms = (total_ms / 5).clamp(2_000, 8_000);
+    let heal_at_ms = total_ms - calm_ms;
+    let workload = workload(&swarm);
+    let buckets = workload.tables.iter().sum::<i32>() as u64;
+    let environment = environment(&swarm, nodes);
+    let recipes = Recipes::new(&swarm, nodes, buckets);
+    let actions = recipes.actions(&draws.source(Stream::Faults, 0), heal_at_ms);
+    Plan { seed, nodes, heal_at_ms, calm_ms, environment, workload, actions }
+}
+
+fn environment(swarm: &Source, nodes: u64) -> Environment {
+    let sync_ms_max = *swarm.pick(&[1, 2, 5, 20]);
+    let link_us_max = *swarm.pick(&[1_000, 3_000, 10_000, 30_000]);
+    let skew_max = *swarm.pick(&[0, 10, 1_000, 60_000]);
+    let skew = || swarm.below(2 * skew_max + 1) as i64 - skew_max as i64;
+    Environment {
+        disk: Latency { sync_ms_min: 0, sync_ms_max, read_miss_per_mille: *swarm.pick(&[0, 10, 200]) },
+        link_us_min: 200,
+        link_us_max,
+        loss_per_mille: *swarm.pick(&[0, 0, 0, 1, 10]),
+        clock_skew_ms: (0..nodes).map(|_| skew()).collect(),
+        // Small, so that files roll and are recycled within a run.
+        journal_file_bytes: *swarm.pick(&[64, 128, 256, 1024]) << 10,
+        journal_cache_bytes: *swarm.pick(&[16, 256, 4096]) << 10,
+        sleep_after_ms: *swarm.pick(&[1_000, 2_000, 5_000]),
+    }
+}
+
+fn workload(swarm: &Source) -> Workload {
+    let tables: Vec<i32> = swarm.pick(&[vec![1], vec![2], vec![1, 1], vec![3], vec![1, 2]]).clone();
+    let table = || swarm.below(tables.len() as u64) as usize;
+    let count = swarm.between(2, 3) as usize;
+    let writers = (0..count).map(|at| {
+        let idle = swarm.chance(500);
+        Writer {
+            table: if at < tables.len() { at } else { table() },
+            pause_ms: *swarm.pick(&[40, 100, 200, 400]),
+            records_max: *swarm.pick(&[1, 3, 10]),
+            payload_bytes_max: *swarm.pick(&[8, 100, 2_000]),
+            busy_ms: if idle { swarm.between(500, 3_000) } else { 0 },
+            idle_ms: if idle { swarm.between(1_000, 8_000) } else { 0 },
+        }
+    });
+    let writers = writers.collect();
+    let count = swarm.between(1, 3) as usize;
+    let readers = (0..count).map(|at| Reader {
+        table: if at < tables.len() { at } else { table() },
+        projection: swarm.pick(&[None, Some(vec![0, 1, 2]), Some(vec![0, 1, 2, 3]), Some(vec![0, 1, 2, 4])]).clone(),
+        max_wait_ms: *swarm.pick(&[0, 100, 500]),
+        max_bytes: *swarm.pick(&[2_000, 100_000, 1 << 20]),
+        rescan_ms: *swarm.pick(&[0, 5_000, 15_000]),
+    });
+    let readers = readers.collect();
+    Workload { tables, writers, readers }
+}
+
+/// Short stories that are likely to hurt, and how often each is told.
+struct Recipes {
+    weights: Vec<(Recipe, u64)>,
+    nodes: u64,
+    buckets: u64,
+    pause_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Recipe {
+    CrashOne,
+    CrashLeader,
+    PowerOne,
+    PowerLeader,
+    PowerAll,
+    CrashAll,
+    StopOne,
+    PauseLeader,
+    IsolateLeader,
+    OneWay,
+    Split,
+    ClientsCut,
+    AnswersLost,
+    Resets,
+    BadLinks,
+    SlowDisk,
+    FailedSync,
+    FullDisk,
+    /// A follower misses much, comes back, and soon has to lead.
+    LagThenLead,
+    /// The leader's last entries reach nobody, then it dies.
+    LoneLeaderDies,
+}
+
+const RECIPES: [Recipe; 20] = [
+    Recipe::CrashOne,
+    Recipe::CrashLeader,
+    Recipe::PowerOne,
+    Recipe::PowerLeader,
+    Recipe::PowerAll,
+    Recipe::CrashAll,
+    Recipe::StopOne,
+    Recipe::PauseLeader,
+    Recipe::IsolateLeader,
+    Recipe::OneWay,
+    Recipe::Split,
+    Recipe::ClientsCut,
+    Recipe::AnswersLost,
+    Recipe::Resets,
+    Recipe::BadLinks,
+    Recipe::SlowDisk,
+    Recipe::FailedSync,
+    Recipe::FullDisk,
+    Recipe::LagThenLead,
+    Recipe::LoneLeaderDies,
+];
+
+impl Recipes {
+    fn new(swarm: &Source, nodes: u64, buckets: u64) -> Self {
+        let weights = RECIPES.iter().map(|recipe| (*recipe, *swarm.pick(&[0, 1, 2, 4]))).collect();
+        Self { weights, nodes, buckets, pause_ms: *swarm.pick(&[800, 1_500, 3_000]) }
+    }
+
+    fn actions(&self, draws: &Source, heal_at_ms: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let mut at_ms = draws.between(500, 2_000);
+        while at_ms < heal_at_ms {
+            let recipe = self.pick(draws);
+            let story = self.story(recipe, draws);
+            let end = story.iter().map(|(after, lasts, _)| after + lasts).max().unwrap_or(0);
+            actions.extend(story.into_iter().map(|(after, lasts_ms, fault)| Action { at_ms: at_ms + after, lasts_ms, fault }));
+            // Mostly one after the other, sometimes on top of each other.
+            at_ms += if draws.chance(300) { draws.below(end + 1) } else { end };
+            at_ms += draws.below(2 * self.pause_ms);
+        }
+        actions.retain(|action| action.at_ms < heal_at_ms);
+        actions.sort_by_key(|action| action.at_ms);
+        actions
+    }
+
+    fn pick(&self, draws: &Source) -> Recipe {
+        let total: u64 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let mut left = draws.below(total.max(1));
+        for (recipe, weight) in &self.weights {
+            if left < *weight {
+                return *recipe;
+            }
+            left -= weight;
+        }
+        Recipe::CrashLeader
+    }
+
+    /// (after, lasts, fault), in ms from the start of the story.
+    fn story(&self, recipe: Recipe, draws: &Source) -> Vec<(u64, u64, Fault)> {
+        let node = || Target::Node(draws.between(1, self.nodes));
+        let bucket = draws.below(self.buckets) as u32;
+        let leader = if draws.chance(200) { Target::Coordinator } else { Target::LeaderOf(bucket) };
+        let follower = Target::FollowerOf(bucket);
+        let any = if draws.chance(500) { node() } else { leader };
+        let short = draws.between(50, 800);
+        let long = draws.between(500, 5_000);
+        match recipe {
+            Recipe::CrashOne => vec![(0, long, Fault::Crash(node()))],
+            Recipe::CrashLeader => vec![(0, draws.between(10, 3_000), Fault::Crash(leader))],
+            Recipe::PowerOne => vec![(0, long, Fault::PowerLoss(node()))],
+            Recipe::PowerLeader => vec![(0, long, Fault::PowerLoss(leader))],
+            Recipe::PowerAll => vec![(0, short, Fault::PowerLoss(Target::All))],
+            Recipe::CrashAll => vec![(0, short, Fault::Crash(Target::All)), (short + 300, short, Fault::PowerLoss(Target::All))],
+            Recipe::StopOne => vec![(0, long, Fault::Stop(any))],
+            Recipe::PauseLeader => vec![(0, draws.between(100, 4_000), Fault::Pause(leader))],
+            Recipe::IsolateLeader => vec![(0, long, Fault::Isolate(leader))],
+            Recipe::OneWay => vec![(0, long, if draws.chance(500) { Fault::Mute(any) } else { Fault::Deaf(any) })],
+            Recipe::Split => vec![(0, long, Fault::Split(draws.between(2, self.nodes)))],
+            Recipe::ClientsCut => vec![(0, long, Fault::CutClients(any))],
+            Recipe::AnswersLost => vec![(0, short, Fault::LoseAnswers(leader)), (short / 2, long, Fault::Crash(leader))],
+            Recipe::Resets => (0..4).map(|at| (at * 150, 0, Fault::ResetClients)).collect(),
+            Recipe::BadLinks => vec![(0, long, self.bad_links(draws)), (long / 2, long, self.bad_links(draws))],
+            Recipe::SlowDisk => vec![(0, long, Fault::SlowDisk { target: any, ms: draws.between(5, 300) })],
+            Recipe::FailedSync => vec![(0, short, Fault::FailSync(any))],
+            Recipe::FullDisk => vec![(0, long, Fault::FullDisk(any))],
+            Recipe::LagThenLead => {
+                let away = draws.between(3_000, 9_000);
+                let back = away + draws.between(300, 1_500);
+                let down = if draws.chance(500) { Fault::Crash(follower) } else { Fault::Isolate(follower) };
+                vec![(0, away, down), (back, 200, Fault::LoseAnswers(leader)), (back + 100, 4_000, Fault::Crash(leader))]
+            }
+            Recipe::LoneLeaderDies => {
+                let alone = draws.between(20, 300);
+                let end = if draws.chance(500) { Fault::Crash(leader) } else { Fault::PowerLoss(leader) };
+                vec![(0, alone + 500, Fault::Mute(leader)), (alone, 3_000, end)]
+            }
+        }
+    }
+
+    fn bad_links(&self, draws: &Source) -> Fault {
+        match draws.below(3) {
+            0 => Fault::Loss { per_mille: draws.between(10, 300) },
+            1 => Fault::Delay { ms_max: draws.between(10, 600) },
+            _ => Fault::Twice { per_mille: draws.between(50, 500) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_means_one_plan_which_survives_json() {
+        for seed in 1..50 {
+            let plan = generate(seed, 60);
+            assert_eq!(plan, generate(seed, 60));
+            let json = serde_json::to_string(&plan).unwrap();
+            assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+            assert!(plan.actions.iter().all(|action| action.at_ms < plan.heal_at_ms));
+            assert!(plan.workload.writers.len() >= plan.workload.tables.len());
+        }
+        assert_ne!(generate(1, 60).actions, generate(2, 60).actions);
+    }
+
+    #[test]
+    fn every_kind_of_fault_occurs_often_enough() {
+        let mut seeds = std::collections::BTreeMap::<&str, u32>::new();
+        for seed in 1..=200 {
+            let kinds: std::collections::BTreeSet<_> =
+                generate(seed, 60).actions.iter().map(|action| action.fault.kind()).collect();
+            for kind in kinds {
+                *seeds.entry(kind).or_default() += 1;
+            }
+        }
+        assert_eq!(seeds.len(), 18, "{seeds:?}");
+        assert!(seeds.values().all(|count| *count >= 40), "{seeds:?}");
+    }
+}

@@ -1,0 +1,193 @@
+//! What will happen in a run, as data: made from a seed, saved, edited, replayed.
+
+mod generate;
+
+pub use generate::generate;
+
+use crate::disk::Latency;
+use crate::history::NodeNo;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Everything that a run depends on. Times are virtual, counted from the moment the tables exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Also the root of what is drawn while the plan runs.
+    pub seed: u64,
+    pub nodes: u64,
+    /// Faults happen before this, then everything is healed.
+    pub heal_at_ms: u64,
+    /// From the heal to the final checks the workload goes on for this long.
+    pub calm_ms: u64,
+    pub environment: Environment,
+    pub workload: Workload,
+    pub actions: Vec<Action>,
+}
+
+/// Conditions that hold for the whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    pub disk: Latency,
+    pub link_us_min: u64,
+    pub link_us_max: u64,
+    /// Per mille of requests between nodes that are lost all the time.
+    pub loss_per_mille: u64,
+    /// How far a node's clock is off, in ms.
+    pub clock_skew_ms: Vec<i64>,
+    pub journal_file_bytes: u64,
+    pub journal_cache_bytes: u64,
+    pub sleep_after_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Bucket counts of the tables.
+    pub tables: Vec<i32>,
+    pub writers: Vec<Writer>,
+    pub readers: Vec<Reader>,
+}
+
+/// Appends to every bucket of its table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    pub table: usize,
+    /// Mean pause between batches of one bucket.
+    pub pause_ms: u64,
+    pub records_max: u64,
+    pub payload_bytes_max: u64,
+    /// Writes for so long, then is silent for `idle_ms`; 0 = never silent.
+    pub busy_ms: u64,
+    pub idle_ms: u64,
+}
+
+/// Scans every bucket of its table from the start, again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reader {
+    pub table: usize,
+    /// Column indexes; None = all columns.
+    pub projection: Option<Vec<i32>>,
+    pub max_wait_ms: i32,
+    /// Budget of one answer.
+    pub max_bytes: i32,
+    /// Starts over from the beginning after so many ms; 0 = never.
+    pub rescan_ms: u64,
+}
+
+/// One fault, from `at_ms` for `lasts_ms`; then what it broke is mended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    pub at_ms: u64,
+    pub lasts_ms: u64,
+    pub fault: Fault,
+}
+
+/// Which nodes a fault hits; resolved when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    Node(NodeNo),
+    /// Leader of the catalog.
+    Coordinator,
+    /// Leader of a bucket, counted over all tables.
+    LeaderOf(u32),
+    /// The first node that holds but does not lead it.
+    FollowerOf(u32),
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// kill -9: the page cache survives.
+    Crash(Target),
+    /// What was not synced is lost, per file.
+    PowerLoss(Target),
+    /// Graceful stop.
+    Stop(Target),
+    /// The process is frozen.
+    Pause(Target),
+    /// No traffic of other nodes in or out; clients still get through.
+    Isolate(Target),
+    /// Requests and answers of this node get lost on their way out; what others send still arrives.
+    Mute(Target),
+    /// Nothing of other nodes arrives; what it sends still does.
+    Deaf(Target),
+    /// Nodes below this number see each other and not the rest.
+    Split(NodeNo),
+    /// Clients cannot reach it.
+    CutClients(Target),
+    /// Clients' requests arrive, the answers do not.
+    LoseAnswers(Target),
+    /// All client connections break.
+    ResetClients,
+    Loss {
+        per_mille: u64,
+    },
+    Delay {
+        ms_max: u64,
+    },
+    /// Requests arrive twice.
+    Twice {
+        per_mille: u64,
+    },
+    SlowDisk {
+        target: Target,
+        ms: u64,
+    },
+    /// The next sync fails and drops what it should have written; then the process is restarted.
+    FailSync(Target),
+    FullDisk(Target),
+}
+
+impl Fault {
+    /// For counting.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Crash(_) => "crash",
+            Self::PowerLoss(Target::All) => "power-all",
+            Self::PowerLoss(_) => "power",
+            Self::Stop(_) => "stop",
+            Self::Pause(_) => "pause",
+            Self::Isolate(_) => "isolate",
+            Self::Mute(_) => "mute",
+            Self::Deaf(_) => "deaf",
+            Self::Split(_) => "split",
+            Self::CutClients(_) => "cut-clients",
+            Self::LoseAnswers(_) => "lose-answers",
+            Self::ResetClients => "reset-clients",
+            Self::Loss { .. } => "loss",
+            Self::Delay { .. } => "delay",
+            Self::Twice { .. } => "twice",
+            Self::SlowDisk { .. } => "slow-disk",
+            Self::FailSync(_) => "fail-sync",
+            Self::FullDisk(_) => "full-disk",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Plan {
+    pub fn buckets(&self) -> u32 {
+        self.workload.tables.iter().sum::<i32>() as u32
+    }
+
+    /// Table and bucket in it, of a bucket counted over all tables.
+    pub fn bucket(&self, number: u32) -> Option<(usize, i32)> {
+        let mut left = number as i32;
+        for (table, count) in self.workload.tables.iter().enumerate() {
+            if left < *count {
+                return Some((table, left));
+            }
+            left -= count;
+        }
+        None
+    }
+
+    /// The number over all tables of the first bucket of a table.
+    pub fn first_bucket(&self, table: usize) -> u32 {
+        self.workload.tables[..table].iter().sum::<i32>() as u32
+    }
+}
