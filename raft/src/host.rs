@@ -33,8 +33,6 @@ const OPEN_WAIT: Duration = Duration::from_millis(300);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries per AppendEntries; their bytes are bounded by the reader.
 const APPEND_ENTRIES_MAX: u64 = 64;
-/// Log kept behind a snapshot, so that a follower that lags a little needs none.
-const TAIL_ENTRIES: u64 = 64;
 
 /// Times and sizes of the Raft layer on one node.
 #[derive(Clone, Debug)]
@@ -51,6 +49,8 @@ pub struct HostConfig {
     pub suspect_after_ms: u64,
     pub journal_file_bytes: u64,
     pub journal_cache_bytes: u64,
+    /// Log kept behind a snapshot, so that a follower that lags a little needs none.
+    pub tail_entries: u64,
 }
 
 /// A group to open on this node.
@@ -266,7 +266,7 @@ fn raft_config(config: &HostConfig) -> io::Result<Config> {
         install_snapshot_timeout: 10_000,
         max_payload_entries: APPEND_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: TAIL_ENTRIES,
+        max_in_snapshot_log_to_keep: config.tail_entries,
         replication_lag_threshold: 10_000,
         enable_pre_vote: Some(true),
         ..Default::default()

@@ -116,6 +116,7 @@ impl Cluster {
             suspect_after_ms: 300,
             journal_file_bytes: 64 << 10,
             journal_cache_bytes: 16 << 10,
+            tail_entries: 64,
         };
         let disk = Arc::new(self.disks[index].clone());
         let host = Host::open(config, disk, Arc::new(SystemClock), Arc::new(transport.clone()), Arc::new(Quiet)).await.unwrap();

@@ -26,10 +26,6 @@ pub const MAILBOX_REQUESTS_MAX: usize = 4_096;
 pub const BUCKET_IN_FLIGHT_MAX: usize = 1_024;
 /// How long a mailbox waits for a new leader's first entry before it refuses.
 pub const LEADER_READY_WAIT: Duration = Duration::from_millis(300);
-/// How often a leader looks at retention and writer expiry.
-pub const UPKEEP_EVERY: Duration = Duration::from_secs(10);
-/// Entries applied since the last snapshot after which a replica takes the next one.
-pub const COMPACT_ENTRIES: u64 = 50_000;
 
 /// What a single fetch answer may hold, whatever the client asks for.
 pub const FETCH_BYTES_MAX: usize = 64 << 20;

@@ -120,7 +120,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
     let fatal = Arc::new(Fatal::default());
     tasks.spawn(form(forming, machine, fatal.clone()));
     tasks.spawn(ping_on_news(host.clone(), news));
-    tasks.spawn(upkeep::run(shared.replicas.clone()));
+    tasks.spawn(upkeep::run(shared.replicas.clone(), shared.tuning.clone()));
     if let Some(listener) = ports.admin {
         tasks.spawn(admin::run(listener, shared.clone(), tasks.clone()));
     }

@@ -132,7 +132,7 @@ impl AsyncRuntime for MadsimRuntime {
         madsim::runtime::Runtime::new().block_on(future)
     }
 
-    #[allow(clippy::manual_async_fn)] // the trait says it this way
+    #[allow(clippy::manual_async_fn, refining_impl_trait)] // the trait says it this way
     fn spawn_blocking<F, T>(function: F) -> impl Future<Output = Result<T, std::io::Error>> + OptionalSend
     where
         F: FnOnce() -> T + OptionalSend + 'static,

@@ -20,6 +20,18 @@ pub mod time {
     }
 }
 
+/// Both directions of a connection, for two tasks.
+#[cfg(not(madsim))]
+pub fn split_tcp(stream: net::TcpStream) -> (net::tcp::OwnedReadHalf, net::tcp::OwnedWriteHalf) {
+    stream.into_split()
+}
+
+/// madsim's streams only split behind a lock.
+#[cfg(madsim)]
+pub fn split_tcp(stream: net::TcpStream) -> (io::ReadHalf<net::TcpStream>, io::WriteHalf<net::TcpStream>) {
+    io::split(stream)
+}
+
 /// What openraft runs on.
 #[cfg(not(madsim))]
 pub type RaftRuntime = openraft_rt_tokio::TokioRuntime;

@@ -12,7 +12,7 @@ use crate::env::BoxFuture;
 use crate::env::runtime::io::{AsyncReadExt, AsyncWriteExt};
 use crate::env::runtime::net::{TcpListener, TcpStream};
 use crate::env::runtime::sync::{mpsc, oneshot};
-use crate::env::runtime::{select, spawn, time};
+use crate::env::runtime::{select, spawn, split_tcp, time};
 use crate::types::{GroupId, NodeId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -220,7 +220,7 @@ async fn run_link(to: NodeId, address: String, hello: Hello, outgoing: mpsc::Rec
         Ok(Err(error)) => format!("connect to {address}: {error}"),
         Ok(Ok(stream)) => {
             _ = stream.set_nodelay(true);
-            let (reader, writer) = stream.into_split();
+            let (reader, writer) = split_tcp(stream);
             select! {
                 biased;
                 error = write_frames(writer, Some(hello_bytes(&hello)), outgoing) => error,
@@ -336,7 +336,7 @@ async fn read_frame(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Byte
 
 async fn serve_connection(stream: TcpStream, own: Hello, service: Arc<dyn PeerService>, stopped: oneshot::Receiver<()>) {
     _ = stream.set_nodelay(true);
-    let (mut reader, writer) = stream.into_split();
+    let (mut reader, writer) = split_tcp(stream);
     let from = match read_hello(&mut reader, &own).await {
         Ok(from) => from,
         Err(error) => {

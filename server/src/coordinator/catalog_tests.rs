@@ -105,6 +105,7 @@ async fn start(network: &Network, node: NodeId, incarnation: u64, formation: For
         suspect_after_ms: 300,
         journal_file_bytes: 1 << 20,
         journal_cache_bytes: 1 << 20,
+        tail_entries: 64,
     };
     let observer = Arc::new(Observer { catalog: catalog.clone() });
     let host = Host::open(config, Arc::new(MemDisk::new()), clock, transport, observer).await.expect("a fresh disk opens");

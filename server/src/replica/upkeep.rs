@@ -3,17 +3,19 @@
 use super::mailbox::Mail;
 use super::replica::Replica;
 use super::set::Replicas;
-use crate::limits::{COMPACT_ENTRIES, UPKEEP_EVERY};
+use crate::config::Tuning;
 use floss_raft::env::runtime::time;
 use floss_raft::types::GroupId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs until it is dropped.
-pub(crate) async fn run(replicas: Arc<Replicas>) {
+pub(crate) async fn run(replicas: Arc<Replicas>, tuning: Tuning) {
     let mut compacted: BTreeMap<GroupId, u64> = BTreeMap::new();
+    let every = Duration::from_millis(tuning.upkeep_ms);
     loop {
-        time::sleep(UPKEEP_EVERY).await;
+        time::sleep(every).await;
         let all = replicas.all();
         compacted.retain(|group, _| all.binary_search_by_key(group, |replica| replica.group_id).is_ok());
         for replica in &all {
@@ -22,20 +24,20 @@ pub(crate) async fn run(replicas: Arc<Replicas>) {
                 // A full mailbox is busy enough; the next round comes.
                 drop(replica.post(Mail::Upkeep));
             }
-            compact(replica, &mut compacted).await;
+            compact(replica, tuning.compact_entries, &mut compacted).await;
         }
     }
 }
 
 /// Takes a snapshot when readers need less than at the last one, or when a restart would replay too much.
-async fn compact(replica: &Replica, compacted: &mut BTreeMap<GroupId, u64>) {
+async fn compact(replica: &Replica, entries_max: u64, compacted: &mut BTreeMap<GroupId, u64>) {
     let Ok(group) = replica.group() else { return };
     let retained_from = match replica.core() {
         Ok(core) => core.tablet.retained_from(),
         Err(_) => return,
     };
     let pointers = group.pointers();
-    let many = pointers.applied.saturating_sub(pointers.snapshot) >= COMPACT_ENTRIES;
+    let many = pointers.applied.saturating_sub(pointers.snapshot) >= entries_max;
     let before = compacted.get(&replica.group_id).copied();
     // An empty log retains nothing (u64::MAX): worth a snapshot only if there are entries to forget.
     let floor = retained_from.min(pointers.applied);
