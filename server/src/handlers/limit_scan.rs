@@ -2,7 +2,7 @@
 
 use super::{find_replica, table_bucket};
 use crate::errors::replica_code;
-use crate::limits::LIMIT_SCAN_BYTES_MAX;
+use crate::limits::{LIMIT_SCAN_BYTES_MAX, READ_BARRIER_WAIT};
 use crate::net::answer::{Answer, Body};
 use crate::replica::error::ReplicaError;
 use crate::replica::fetch::ReadLimit;
@@ -10,6 +10,7 @@ use crate::shared::Shared;
 use bytes::Bytes;
 use floss_protocol::ids::TableBucket;
 use floss_protocol::rpc;
+use floss_raft::env::runtime::time;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub(crate) async fn limit_scan(shared: Arc<Shared>, request: rpc::LimitScanReque
 
 async fn newest(shared: &Shared, bucket: TableBucket, limit: i32) -> Result<Bytes, ReplicaError> {
     let replica = find_replica(shared, bucket)?;
+    replica.wait_leading(time::Instant::now() + READ_BARRIER_WAIT).await?;
     replica.prove_leadership().await?;
     let (log_start, high_watermark) = {
         let core = replica.leading_core()?;

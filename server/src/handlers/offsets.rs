@@ -2,11 +2,13 @@
 
 use super::{find_replica, table_bucket};
 use crate::errors::replica_code;
+use crate::limits::READ_BARRIER_WAIT;
 use crate::net::answer::{Answer, Body};
 use crate::replica::error::ReplicaError;
 use crate::shared::Shared;
 use floss_protocol::ids::TableBucket;
 use floss_protocol::rpc;
+use floss_raft::env::runtime::time;
 use std::sync::Arc;
 
 const EARLIEST: i32 = 0;
@@ -33,6 +35,7 @@ pub(crate) async fn list_offsets(shared: Arc<Shared>, request: rpc::ListOffsetsR
 /// The end of the log is what a reader stops at: only a leader that can prove that it leads may name it.
 async fn offset_of(shared: &Shared, bucket: TableBucket, request: &rpc::ListOffsetsRequest) -> Result<i64, ReplicaError> {
     let replica = find_replica(shared, bucket)?;
+    replica.wait_leading(time::Instant::now() + READ_BARRIER_WAIT).await?;
     match request.offset_type {
         EARLIEST => Ok(replica.leading_core()?.tablet.log_start()),
         LATEST => {

@@ -68,6 +68,16 @@ pub(crate) async fn list(shared: Arc<Shared>, request: rpc::ListTablesRequest) -
     Ok(Body::message(&rpc::ListTablesResponse { table_name }))
 }
 
+/// Partitioned tables are refused at creation, so every table there is has none to list.
+pub(crate) async fn partitions(shared: Arc<Shared>, request: rpc::ListPartitionInfosRequest) -> Answer {
+    let state = fresh_catalog(&shared).await;
+    let table = state.table(&table_path(request.table_path))?;
+    if !table.is_partitioned() {
+        return Err(CatalogReject::TableNotPartitioned { path: table.path.clone() }.into());
+    }
+    Ok(Body::message(&rpc::ListPartitionInfosResponse::default()))
+}
+
 pub(crate) async fn exists(shared: Arc<Shared>, request: rpc::TableExistsRequest) -> Answer {
     let state = fresh_catalog(&shared).await;
     let exists = state.table(&table_path(request.table_path)).is_ok();

@@ -134,6 +134,26 @@ impl Replica {
         Err(ReplicaError::NotLeader { bucket: self.bucket, leader: core.leadership.leader })
     }
 
+    /// Returns once this node leads and is ready; gives up at once if another node leads, at `deadline` if nobody does yet.
+    ///
+    /// For calls that clients do not repeat by themselves: a bucket that was created or won a moment ago must not refuse them.
+    pub async fn wait_leading(self: &Arc<Self>, deadline: time::Instant) -> Result<(), ReplicaError> {
+        let wake = Arc::new(Notify::new());
+        loop {
+            let error = match self.leading_core() {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let ReplicaError::NotLeader { leader, .. } = error else { return Err(error) };
+            let elsewhere = leader.is_some_and(|leader| leader != self.node_id);
+            let guard = self.wait_above(Seen { high_watermark: i64::MAX, readable: false }, &wake);
+            if elsewhere || time::timeout_at(deadline, wake.notified()).await.is_err() {
+                return Err(error);
+            }
+            drop(guard);
+        }
+    }
+
     /// Refuses Arrow batches that no reader could take apart; one of them would stop every projected read of the bucket.
     ///
     /// Whatever else may be wrong (checksum, unknown schema, sizes) is for the tablet to say.
