@@ -298,7 +298,7 @@ fn only_what_is_served_is_advertised() {
         assert_eq!(versions.server_type, None, "one port is both roles");
         let keys: Vec<i32> = versions.api_versions.iter().map(|api| api.api_key).collect();
         let expected =
-            [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1010, 1011, 1012, 1014, 1015, 1021, 1025, 1026, 1033];
+            [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1014, 1015, 1021, 1025, 1026, 1033];
         assert_eq!(keys, [&expected[..], &[1035, 1062]].concat());
         // Everything advertised has a handler: an empty body gets an answer of its own, never "unsupported".
         for key in keys {
