@@ -62,11 +62,13 @@ pub struct Tuning {
 }
 
 impl Default for Tuning {
+    /// After a leader dies its bucket waits for the lease (`election_timeout_ms_max`) and then for one election timeout: with these
+    /// numbers a writer goes on after 0.7 to 0.95 s (measured over kills on a busy machine, 2 cores for three nodes).
     fn default() -> Self {
         Self {
-            election_timeout_ms_min: 500,
-            election_timeout_ms_max: 900,
-            heartbeat_ms: 150,
+            election_timeout_ms_min: 250,
+            election_timeout_ms_max: 450,
+            heartbeat_ms: 80,
             sleep_after_ms: 5_000,
             ping_ms: 100,
             suspect_after_ms: 500,
