@@ -1,8 +1,10 @@
 //! One replica of one Raft group, as the layer above sees it.
 
 use crate::adapter::codec::{machine_payload, to_ours};
-use crate::adapter::network::Inbox;
-use crate::adapter::{Payload, Raft, Types};
+use crate::adapter::network::{self, Inbox};
+use crate::adapter::{Payload, Raft, Shared, Types};
+use crate::env::runtime::spawn;
+use crate::env::runtime::sync::{Mutex as AsyncMutex, oneshot};
 use crate::env::runtime::time::{self, Instant};
 use crate::host::HostObserver;
 use crate::journal::{Journal, JournalEntry};
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use floss_protocol::{mutant, reached};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::impls::ProgressResponder;
 use openraft::metrics::RaftMetrics;
 use openraft::raft::ReadPolicy;
@@ -25,6 +28,8 @@ use std::time::Duration;
 
 /// How long a woken leader may take to prove that it still leads.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// One shared quorum round; callers have their own, shorter patience.
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 const COMPACT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -39,7 +44,15 @@ pub(crate) struct GroupInner {
     pub me: NodeId,
     pub raft: Raft,
     pub journal: Journal,
+    pub shared: Arc<Shared>,
     pub inbox: Inbox,
+    /// A leader that has heard from a quorum within this time may append without asking first.
+    fresh: Duration,
+    /// Proposals pass one at a time, in call order.
+    turn: AsyncMutex<()>,
+    barriers: Mutex<Barriers>,
+    /// Set before openraft is stopped on purpose.
+    closing: AtomicBool,
     leadership: Mutex<Leadership>,
     /// Milliseconds after `born` of the last traffic that was not a heartbeat.
     active_at_ms: AtomicU64,
@@ -47,14 +60,27 @@ pub(crate) struct GroupInner {
     asleep: AtomicBool,
 }
 
+/// Read barriers share quorum rounds: whoever comes while one is under way waits for the next.
+#[derive(Default)]
+struct Barriers {
+    running: bool,
+    waiting: Vec<oneshot::Sender<Result<(), GroupError>>>,
+}
+
 impl Group {
-    pub(crate) fn new(id: GroupId, me: NodeId, raft: Raft, journal: Journal) -> Self {
+    /// `lease`: how long openraft lets a leader append after it last heard from a quorum.
+    pub(crate) fn new(id: GroupId, me: NodeId, raft: Raft, journal: Journal, shared: Arc<Shared>, lease: Duration) -> Self {
         let inner = GroupInner {
             id,
             me,
             raft,
             journal,
+            shared,
             inbox: Inbox::default(),
+            fresh: lease / 2,
+            turn: AsyncMutex::new(()),
+            barriers: Mutex::default(),
+            closing: AtomicBool::new(false),
             leadership: Mutex::default(),
             active_at_ms: AtomicU64::new(0),
             born: Instant::now(),
@@ -75,9 +101,8 @@ impl Group {
         &self,
         payload: Bytes,
     ) -> Result<impl Future<Output = Result<Applied, GroupError>> + Send + 'static, GroupError> {
-        if self.inner.asleep.load(Ordering::SeqCst) {
-            self.wake_leader().await?;
-        }
+        let _turn = self.inner.turn.lock().await;
+        self.may_append().await?;
         self.inner.touch();
         let (responder, done) = ProgressResponder::<Types, _>::complete_only();
         let queued = self.inner.raft.client_write_ff(Payload(payload), Some(responder)).await;
@@ -98,12 +123,66 @@ impl Group {
         if mutant!("R18") && self.leadership().leader == Some(self.inner.me) {
             return Ok(());
         }
-        self.inner.wake();
-        match time::timeout(timeout, self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(self.not_leader()),
+        if self.inner.metrics().current_leader != Some(self.inner.me) {
+            return Err(self.not_leader());
+        }
+        let (told, done) = oneshot::channel();
+        let start = {
+            let mut barriers = self.inner.barriers.lock().expect("no panic happens while barriers are held");
+            barriers.waiting.push(told);
+            !std::mem::replace(&mut barriers.running, true)
+        };
+        if start {
+            spawn(self.clone().run_barriers());
+        }
+        match time::timeout(timeout, done).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(self.stopped(&"its barriers ended")),
             Err(_) => Err(self.timed_out(timeout)),
         }
+    }
+
+    /// Quorum rounds until nobody waits. A round counts only for those who came before it began.
+    async fn run_barriers(self) {
+        loop {
+            let waiting = {
+                let mut barriers = self.inner.barriers.lock().expect("no panic happens while barriers are held");
+                barriers.running = !barriers.waiting.is_empty();
+                std::mem::take(&mut barriers.waiting)
+            };
+            if waiting.is_empty() {
+                return;
+            }
+            self.inner.wake();
+            let round = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let result = match time::timeout(BARRIER_TIMEOUT, round).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err(self.not_leader()),
+                Err(_) => Err(self.timed_out(BARRIER_TIMEOUT)),
+            };
+            for told in waiting {
+                _ = told.send(result.clone());
+            }
+        }
+    }
+
+    /// Only a leader that heard from a quorum lately may append; one that slept, or was alone for a while, asks first.
+    async fn may_append(&self) -> Result<(), GroupError> {
+        let (leads, heard) = {
+            let metrics = self.inner.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let alone = metrics.membership_config.membership().voter_ids().take(2).count() == 1;
+            let heard = metrics.last_quorum_acked.map(|acked| openraft::Instant::elapsed(&acked.into_inner()));
+            (metrics.current_leader == Some(self.inner.me), alone || heard.is_some_and(|ago| ago < self.inner.fresh))
+        };
+        if !leads {
+            return Err(self.not_leader());
+        }
+        if heard && !self.inner.is_asleep() {
+            return Ok(());
+        }
+        reached!("leader_asked_before_append");
+        self.read_barrier(WAKE_TIMEOUT).await
     }
 
     pub fn leadership(&self) -> Leadership {
@@ -191,38 +270,56 @@ impl Group {
         self.inner.raft.change_membership(voters, true).await.map(drop).map_err(|_| self.not_leader())
     }
 
-    /// Follows openraft's metrics and tells every change; ends when the replica does.
-    pub(crate) async fn watch(self, observer: Arc<dyn HostObserver>) {
+    /// Follows openraft's metrics and tells every change; ends when the replica does. True if it failed.
+    pub(crate) async fn watch(&self, observer: &dyn HostObserver) -> bool {
         let mut metrics: WatchReceiverOf<Types, RaftMetrics<Types>> = self.inner.raft.metrics();
         loop {
-            let (now, failed) = {
+            let (now, ended) = {
                 let metrics = metrics.borrow_and_update();
-                (leadership_of(&metrics), metrics.running_state.as_ref().err().map(|fatal| fatal.to_string()))
+                (leadership_of(&metrics), metrics.running_state.as_ref().err().cloned())
             };
-            let changed = {
-                let mut held = self.inner.leadership.lock().expect("no panic happens while leadership is held");
-                std::mem::replace(&mut *held, now) != now
+            self.tell(observer, now);
+            let ended = match ended {
+                Some(ended) => ended,
+                None if metrics.changed().await.is_ok() => continue,
+                // Its core is gone without a word.
+                None => Fatal::Panicked,
             };
-            if changed {
-                observer.on_leadership(self.inner.id, now);
+            self.tell(observer, Leadership { leader: None, ready: false, ..now });
+            let failed = !self.inner.closing.load(Ordering::SeqCst);
+            if failed {
+                reached!("group_failed");
+                observer.on_group_failed(self.inner.id, &ended.to_string());
             }
-            if let Some(reason) = failed {
-                if !reason.contains("stopped") && !reason.contains("Stopped") {
-                    observer.on_group_failed(self.inner.id, &reason);
-                }
-                return;
-            }
-            if metrics.changed().await.is_err() {
-                return;
-            }
+            return failed;
         }
     }
 
-    /// A leader that slept proves to a quorum that it still leads, which renews its lease.
-    async fn wake_leader(&self) -> Result<(), GroupError> {
-        reached!("sleeping_group_woken_by_write");
-        self.inner.wake();
-        self.read_barrier(WAKE_TIMEOUT).await
+    fn tell(&self, observer: &dyn HostObserver, now: Leadership) {
+        let changed = {
+            let mut held = self.inner.leadership.lock().expect("no panic happens while leadership is held");
+            std::mem::replace(&mut *held, now) != now
+        };
+        if changed {
+            observer.on_leadership(self.inner.id, now);
+        }
+    }
+
+    /// Answers a Raft message. A heartbeat does not wake: whether its sender is there is the failure detector's business.
+    pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
+        let inner = &self.inner;
+        if !network::is_heartbeat(method) {
+            inner.wake();
+            inner.touch();
+        }
+        inner.inbox.serve(&inner.raft, &inner.shared, from, method, body).await
+    }
+
+    /// Stops openraft's tasks; the replica's data stay.
+    pub(crate) async fn stop(&self) {
+        self.inner.closing.store(true, Ordering::SeqCst);
+        // It may have failed already.
+        _ = self.inner.raft.shutdown().await;
     }
 
     fn not_leader(&self) -> GroupError {

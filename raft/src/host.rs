@@ -3,10 +3,10 @@
 mod detector;
 mod sleep;
 
-use crate::adapter::Raft;
 use crate::adapter::machine::StateMachine;
 use crate::adapter::network::Network;
 use crate::adapter::store::LogStore;
+use crate::adapter::{Raft, Shared, network};
 use crate::env::BoxFuture;
 use crate::env::clock::Clock;
 use crate::env::disk::Disk;
@@ -19,10 +19,11 @@ use crate::transport::{PeerChannel, PeerRequest, PeerService, Transport};
 use crate::types::{GroupId, Leadership, NodeId};
 use bytes::{Bytes, BytesMut};
 use detector::Detector;
+use futures_util::FutureExt;
 use openraft::{Config, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -140,20 +141,37 @@ impl Host {
     /// Opens a group: restores the machine from its snapshot, replays what was committed after it, joins.
     pub async fn open_group(&self, spec: GroupSpec, machine: Box<dyn Machine>) -> io::Result<Group> {
         let inner = &self.inner;
-        let wanted_from = Arc::new(AtomicU64::new(1));
-        let store = LogStore::new(inner.journal.clone(), spec.id, wanted_from.clone());
-        let machine = StateMachine::open(machine, inner.journal.clone(), spec.id, wanted_from.clone())?;
-        let network = Network { transport: inner.transport.clone(), journal: inner.journal.clone(), group: spec.id, wanted_from };
+        let shared = Arc::new(Shared::default());
+        let store = LogStore::new(inner.journal.clone(), spec.id, shared.clone());
+        let machine = StateMachine::open(machine, inner.journal.clone(), spec.id, shared.clone())?;
+        let network = Network {
+            transport: inner.transport.clone(),
+            journal: inner.journal.clone(),
+            group: spec.id,
+            shared: shared.clone(),
+        };
         let raft = Raft::new(inner.config.node_id, inner.raft_config.clone(), network, store, machine).await;
         let raft = raft.map_err(|fatal| io::Error::other(format!("open {}: {fatal}", spec.id)))?;
-        let group = Group::new(spec.id, inner.config.node_id, raft, inner.journal.clone());
+        let lease = Duration::from_millis(inner.config.election_timeout_ms_max);
+        let group = Group::new(spec.id, inner.config.node_id, raft, inner.journal.clone(), shared, lease);
         self.groups().insert(spec.id, group.clone());
         inner.opened.notify_waiters();
-        spawn(group.clone().watch(inner.observer.clone()));
+        spawn(self.clone().run_group(group.clone()));
         if spec.initialize {
             self.initialize(&spec, &group).await?;
         }
         Ok(group)
+    }
+
+    async fn run_group(self, group: Group) {
+        if !group.watch(&*self.inner.observer).await || self.inner.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        // The others may sleep in the belief that this node still leads: it is alive, only this replica is not.
+        let (voters, learners) = group.members();
+        for node in voters.into_iter().chain(learners).filter(|node| *node != self.inner.config.node_id) {
+            network::send_wake(&*self.inner.transport, group.id(), node);
+        }
     }
 
     /// Writes the first membership: at once where the first election is to start, later elsewhere, in case that node is not there.
@@ -186,8 +204,7 @@ impl Host {
     pub async fn drop_group(&self, id: GroupId) -> io::Result<()> {
         let group = self.groups().remove(&id);
         if let Some(group) = group {
-            // It may have failed already; its data goes all the same.
-            _ = group.inner.raft.shutdown().await;
+            group.stop().await;
         }
         self.inner.journal.drop_group(id).await
     }
@@ -222,7 +239,7 @@ impl Host {
         self.inner.closing.store(true, Ordering::SeqCst);
         self.inner.detector.ping_now();
         for group in groups {
-            _ = group.inner.raft.shutdown().await;
+            group.stop().await;
         }
         self.inner.journal.close().await;
     }
@@ -269,6 +286,8 @@ fn raft_config(config: &HostConfig) -> io::Result<Config> {
         max_in_snapshot_log_to_keep: config.tail_entries,
         replication_lag_threshold: 10_000,
         enable_pre_vote: Some(true),
+        // A leader that restarts knows less about what is committed than its followers: it has to be elected again.
+        enable_leader_restore: Some(false),
         ..Default::default()
     };
     raft.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("raft configuration: {error}")))
@@ -276,25 +295,32 @@ fn raft_config(config: &HostConfig) -> io::Result<Config> {
 
 impl PeerService for Host {
     fn serve(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'static, Result<Bytes, String>> {
-        let host = self.clone();
         let body = join(request.body);
         match request.channel {
-            PeerChannel::Raft(id) => Box::pin(async move {
-                let group = host.group_soon(id).await.ok_or_else(|| format!("{id} is not on this node"))?;
-                group.inner.wake();
-                if body.len() > HEARTBEAT_BYTES_MAX {
-                    group.inner.touch();
+            PeerChannel::Raft(id) => {
+                let opened = self.group(id);
+                let host = self.clone();
+                let mut answer: BoxFuture<'static, Result<Bytes, String>> = Box::pin(async move {
+                    let group = match opened {
+                        Some(group) => group,
+                        None => host.group_soon(id).await.ok_or_else(|| format!("{id} is not on this node"))?,
+                    };
+                    group.serve(from, request.method, body).await
+                });
+                // Polled once here, so that messages reach openraft's queue in the order in which they came.
+                match (&mut answer).now_or_never() {
+                    Some(answer) => Box::pin(std::future::ready(answer)),
+                    None => answer,
                 }
-                group.inner.inbox.serve(&group.inner.raft, from, request.method, body).await
-            }),
-            PeerChannel::Node => Box::pin(async move { detector::on_ping(&host, from, body) }),
+            }
+            PeerChannel::Node => {
+                let answer = detector::on_ping(self, from, body);
+                Box::pin(std::future::ready(answer))
+            }
             PeerChannel::Server => self.inner.observer.on_request(from, request.method, body),
         }
     }
 }
-
-/// An AppendEntries without entries is smaller than this.
-const HEARTBEAT_BYTES_MAX: usize = 64;
 
 fn join(mut pieces: Vec<Bytes>) -> Bytes {
     match pieces.len() {

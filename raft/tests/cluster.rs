@@ -1,5 +1,4 @@
 //! Three hosts in one process, over real TCP: elect, write, lose a leader, come back.
-
 #![allow(clippy::unwrap_used)] // a test: any failure is the end of it
 
 use bytes::Bytes;

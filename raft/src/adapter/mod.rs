@@ -10,9 +10,11 @@ pub mod store;
 mod suite;
 
 use crate::env::runtime::RaftRuntime;
+use crate::env::runtime::sync::Notify;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 openraft::declare_raft_types!(
     /// One group's types.
@@ -29,6 +31,29 @@ pub type Raft = openraft::Raft<Types, machine::StateMachine>;
 pub type Entry = openraft::alias::EntryOf<Types>;
 pub type RaftLogId = openraft::alias::LogIdOf<Types>;
 pub type RaftVote = openraft::alias::VoteOf<Types>;
+
+/// What the halves of one replica (log, machine, network) tell each other.
+pub struct Shared {
+    /// First index that readers still want, by the machine.
+    pub wanted_from: AtomicU64,
+    /// A snapshot is on its way into the machine: the log has a hole until it is there.
+    pub installing: AtomicBool,
+    /// The machine or its snapshots are broken; openraft is about to stop.
+    pub broken: AtomicBool,
+    /// Told after `installing` or `broken` changed.
+    pub installed: Notify,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            wanted_from: AtomicU64::new(1),
+            installing: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            installed: Notify::new(),
+        }
+    }
+}
 
 macro_rules! bytes_type {
     ($(#[$doc:meta])* $name:ident) => {

@@ -2,22 +2,26 @@
 
 use super::codec::{decode, decode_append, decode_entries, encode, encode_append, encode_entries};
 use super::machine::SnapshotData;
-use super::{Raft, RaftVote, Types};
+use super::{Raft, RaftLogId, RaftVote, Shared, Types};
+use crate::env::BoxFuture;
 use crate::journal::{Journal, JournalEntry};
 use crate::transport::{PeerChannel, PeerRequest, Transport, TransportError};
 use crate::types::{GroupId, NodeId};
 use bytes::Bytes;
 use floss_protocol::reached;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
-    VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,9 +32,17 @@ const TRANSFER: u8 = 4;
 /// Retained entries of a snapshot that is about to come.
 const SNAPSHOT_ENTRIES: u8 = 5;
 const SNAPSHOT: u8 = 6;
+/// An append without entries: keeps a lease, moves the committed position, wakes nobody.
+const HEARTBEAT: u8 = 7;
+/// Nothing but a reason to wake.
+const WAKE: u8 = 8;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-const SNAPSHOT_CHUNK_BYTES: usize = 4 << 20;
+/// Appends to one follower that may be on their way at once.
+const APPENDS_IN_FLIGHT: usize = 8;
+/// An append waits for the follower's disk, which a heartbeat does not: it may take this many heartbeat intervals.
+const APPEND_PATIENCE: u32 = 4;
+const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the sending halves of one group.
@@ -39,7 +51,7 @@ pub struct Network {
     pub transport: Arc<dyn Transport>,
     pub journal: Journal,
     pub group: GroupId,
-    pub wanted_from: Arc<std::sync::atomic::AtomicU64>,
+    pub shared: Arc<Shared>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -57,14 +69,31 @@ pub struct Peer {
 }
 
 impl Peer {
-    async fn call(&self, method: u8, body: Vec<Bytes>, timeout: Duration) -> Result<Bytes, RPCError<Types>> {
+    /// Sends at the call, not at the first poll: call order is the order on the wire.
+    fn call(&self, method: u8, body: Vec<Bytes>, timeout: Duration) -> BoxFuture<'static, Result<Bytes, RPCError<Types>>> {
         let request = PeerRequest { channel: PeerChannel::Raft(self.network.group), method, body };
-        self.network.transport.call(self.to, request, timeout).await.map_err(|error| match error {
-            TransportError::UnknownPeer { .. } | TransportError::Unreachable { .. } | TransportError::Refused { .. } => {
-                RPCError::Unreachable(Unreachable::new(&error))
-            }
-            TransportError::Timeout { .. } => RPCError::Network(NetworkError::new(&error)),
+        let answer = self.network.transport.call(self.to, request, timeout);
+        Box::pin(async move {
+            answer.await.map_err(|error| match error {
+                TransportError::UnknownPeer { .. } | TransportError::Unreachable { .. } | TransportError::Refused { .. } => {
+                    RPCError::Unreachable(Unreachable::new(&error))
+                }
+                TransportError::Timeout { .. } => RPCError::Network(NetworkError::new(&error)),
+            })
         })
+    }
+
+    fn append(
+        &self,
+        request: AppendEntriesRequest<Types>,
+        option: &RPCOption,
+    ) -> BoxFuture<'static, Result<AppendEntriesResponse<Types>, RPCError<Types>>> {
+        let sent = match request.entries.is_empty() {
+            // openraft drops a heartbeat after its interval: ours has to end before.
+            true => self.call(HEARTBEAT, encode_append(request), option.soft_ttl()),
+            false => self.call(APPEND, encode_append(request), option.hard_ttl() * APPEND_PATIENCE),
+        };
+        Box::pin(async move { answer(sent.await) })
     }
 
     async fn send_snapshot(
@@ -76,7 +105,7 @@ impl Peer {
         let meta = &snapshot.meta;
         let last = meta.last_log_id.as_ref().map_or(0, |last| last.index + 1);
         let log = self.network.journal.group(self.network.group);
-        let wanted = self.network.wanted_from.load(std::sync::atomic::Ordering::SeqCst);
+        let wanted = self.network.shared.wanted_from.load(Ordering::SeqCst);
         let mut from = log.retained_from.max(wanted).max(1);
         while from <= last {
             let entries = self.network.journal.read(self.network.group, from..last + 1, SNAPSHOT_CHUNK_BYTES).await;
@@ -115,7 +144,35 @@ impl RaftNetworkV2<Types> for Peer {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        answer(self.call(APPEND, encode_append(request), option.hard_ttl()).await)
+        self.append(request, &option).await
+    }
+
+    /// Up to [`APPENDS_IN_FLIGHT`] requests at once; answers in request order, the stream ends with the first that is not a success.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let peer: &'s Peer = self;
+        let answers = input.map(move |request| {
+            let previous = request.prev_log_id;
+            let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+            let answer = peer.append(request, &option);
+            async move { (previous, last, answer.await) }
+        });
+        let state = (answers.buffered(APPENDS_IN_FLIGHT).boxed(), Progress::default());
+        let results = futures_util::stream::unfold(state, |(mut answers, mut progress)| async move {
+            if progress.ended {
+                return None;
+            }
+            let (previous, last, answer) = answers.next().await?;
+            let result = progress.note(previous, last, answer);
+            Some((result, (answers, progress)))
+        });
+        Box::pin(std::future::ready(Ok(results.boxed())))
     }
 
     async fn vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
@@ -153,6 +210,55 @@ impl RaftNetworkV2<Types> for Peer {
     }
 }
 
+/// What one stream of appends has got so far.
+#[derive(Default)]
+struct Progress {
+    ended: bool,
+    acked: Option<RaftLogId>,
+}
+
+impl Progress {
+    fn note(
+        &mut self,
+        previous: Option<RaftLogId>,
+        last: Option<RaftLogId>,
+        answer: Result<AppendEntriesResponse<Types>, RPCError<Types>>,
+    ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        let broken = |what: &str| RPCError::Network(NetworkError::new(&std::io::Error::other(what.to_string())));
+        self.ended = !matches!(answer, Ok(AppendEntriesResponse::Success));
+        let answer = answer?;
+        let result = match answer {
+            AppendEntriesResponse::Success => Ok(last),
+            AppendEntriesResponse::PartialSuccess(matched) => Ok(matched),
+            AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
+            AppendEntriesResponse::Conflict if previous.is_some() && previous <= self.acked => {
+                // Overtaken by a later request on its way. openraft would take it for a log that went backwards, and stop.
+                reached!("append_overtaken");
+                return Err(broken("an append was overtaken on its way"));
+            }
+            AppendEntriesResponse::Conflict => {
+                Err(StreamAppendError::Conflict(previous.ok_or_else(|| broken("a conflict before the first entry"))?))
+            }
+        };
+        if let Ok(matched) = &result {
+            self.acked = self.acked.max(*matched);
+        }
+        Ok(result)
+    }
+}
+
+/// True for messages after which a sleeping replica need not tick.
+pub fn is_heartbeat(method: u8) -> bool {
+    method == HEARTBEAT
+}
+
+/// Tells a replica elsewhere to look after its group. Not waited for.
+pub fn send_wake(transport: &dyn Transport, group: GroupId, to: NodeId) {
+    let request = PeerRequest { channel: PeerChannel::Raft(group), method: WAKE, body: Vec::new() };
+    let sent = transport.call(to, request, SNAPSHOT_CHUNK_TIMEOUT);
+    crate::env::runtime::spawn(async move { _ = sent.await });
+}
+
 /// The receiving half of one group.
 #[derive(Default)]
 pub struct Inbox {
@@ -162,9 +268,9 @@ pub struct Inbox {
 
 impl Inbox {
     /// Answers one message. Errors are told to the sender as a refusal.
-    pub async fn serve(&self, raft: &Raft, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
+    pub async fn serve(&self, raft: &Raft, shared: &Shared, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         match method {
-            APPEND => {
+            APPEND | HEARTBEAT => {
                 let request = decode_append(body).map_err(text)?;
                 raft.append_entries(request).await.map(|answer| encode(&answer)).map_err(text)
             }
@@ -178,8 +284,9 @@ impl Inbox {
                 self.stage(from, decode_entries(body).map_err(text)?);
                 Ok(Bytes::new())
             }
-            SNAPSHOT => self.install(raft, from, decode(&body).map_err(text)?).await,
-            method => Err(format!("raft method {method} is unknown, expected 1..=6")),
+            SNAPSHOT => self.install(raft, shared, from, decode(&body).map_err(text)?).await,
+            WAKE => Ok(Bytes::new()),
+            method => Err(format!("raft method {method} is unknown, expected 1..=8")),
         }
     }
 
@@ -195,7 +302,7 @@ impl Inbox {
         held.extend(entries);
     }
 
-    async fn install(&self, raft: &Raft, from: NodeId, message: SnapshotMessage) -> Result<Bytes, String> {
+    async fn install(&self, raft: &Raft, shared: &Shared, from: NodeId, message: SnapshotMessage) -> Result<Bytes, String> {
         let retained = self.staged.lock().expect("no panic happens while entries are held").remove(&from).unwrap_or_default();
         let last = message.last.ok_or("a snapshot of nothing")?;
         if retained.last().is_some_and(|entry| entry.id != last) {
@@ -207,7 +314,11 @@ impl Inbox {
         };
         let data = SnapshotData { state: message.state.into(), retained: Some(retained) };
         let snapshot = SnapshotOf::<Types, SnapshotData> { meta, snapshot: data };
-        raft.install_full_snapshot(message.vote, snapshot).await.map(|answer| encode(&answer)).map_err(text)
+        shared.installing.store(true, Ordering::SeqCst);
+        let installed = raft.install_full_snapshot(message.vote, snapshot).await;
+        shared.installing.store(false, Ordering::SeqCst);
+        shared.installed.notify_waiters();
+        installed.map(|answer| encode(&answer)).map_err(text)
     }
 }
 

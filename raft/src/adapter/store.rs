@@ -1,16 +1,18 @@
 //! openraft's log storage over one group of the journal.
 
 use super::codec::{decode, encode, entry_from_journal, entry_to_journal, to_ours, to_theirs};
-use super::{Entry, RaftLogId, RaftVote, Types};
-use crate::journal::Journal;
+use super::{Entry, RaftLogId, RaftVote, Shared, Types};
+use crate::journal::{Journal, JournalEntry};
 use crate::types::{GroupId, LogId};
+use floss_protocol::reached;
+use futures_util::{Stream, StreamExt};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Bytes of one read for replication.
 const READ_BYTES_MAX: usize = 8 << 20;
@@ -20,13 +22,29 @@ const READ_BYTES_MAX: usize = 8 << 20;
 pub struct LogStore {
     journal: Journal,
     group: GroupId,
-    /// First index that readers still want, kept by the state machine.
-    wanted_from: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 impl LogStore {
-    pub fn new(journal: Journal, group: GroupId, wanted_from: Arc<AtomicU64>) -> Self {
-        Self { journal, group, wanted_from }
+    pub fn new(journal: Journal, group: GroupId, shared: Arc<Shared>) -> Self {
+        Self { journal, group, shared }
+    }
+
+    /// Waits until an entry with `id` has its place. openraft may append behind a snapshot that the machine has not installed
+    /// yet; the journal takes no entry that leaves a hole.
+    async fn follows(&self, id: LogId) -> io::Result<()> {
+        loop {
+            let told = self.shared.installed.notified();
+            if self.shared.broken.load(Ordering::SeqCst) {
+                return Err(io::Error::other(format!("the machine of {} is broken", self.group)));
+            }
+            let last = self.journal.group(self.group).last.map_or(0, |last| last.index);
+            if id.index <= last + 1 || (last == 0 && !self.shared.installing.load(Ordering::SeqCst)) {
+                return Ok(());
+            }
+            reached!("append_waited_for_install");
+            told.await;
+        }
     }
 
     async fn read(&self, range: (u64, u64), bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -42,22 +60,52 @@ impl LogStore {
     }
 }
 
+fn bounds(range: impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start + 1,
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end + 1,
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
 impl RaftLogReader<Types> for LogStore {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: R,
     ) -> io::Result<Vec<Entry>> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end + 1,
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read((start, end), usize::MAX).await
+        self.read(bounds(range), usize::MAX).await
+    }
+
+    /// In pieces: what is to be applied after a long absence may be far more than memory.
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(range);
+        let pieces = futures_util::stream::unfold((self.clone(), start), move |(store, start)| async move {
+            if start >= end {
+                return None;
+            }
+            let read = store.read((start, end), READ_BYTES_MAX).await;
+            let next = match &read {
+                Ok(entries) => entries.last().map_or(end, |last| last.log_id.index + 1),
+                Err(_) => end,
+            };
+            Some((read, (store, next)))
+        });
+        pieces.flat_map(|read| {
+            let (entries, error) = match read {
+                Ok(entries) => (entries, None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            futures_util::stream::iter(entries.into_iter().map(Ok).chain(error.map(Err)))
+        })
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
@@ -101,7 +149,10 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(entry_to_journal).collect();
+        let entries: Vec<JournalEntry> = entries.into_iter().map(entry_to_journal).collect();
+        if let Some(first) = entries.first() {
+            self.follows(first.id).await?;
+        }
         self.journal.append(self.group, entries, Box::new(move |result| callback.io_completed(result)));
         Ok(())
     }
@@ -113,7 +164,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
         self.journal.purge(self.group, to_ours(&upto)).await?;
-        self.journal.release(self.group, self.wanted_from.load(Ordering::SeqCst));
+        self.journal.release(self.group, self.shared.wanted_from.load(Ordering::SeqCst));
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! openraft's own storage suite on our adapter.
 
-use super::Types;
 use super::machine::StateMachine;
 use super::store::LogStore;
+use super::{Shared, Types};
 use crate::env::disk::Disk;
 use crate::env::disk_mem::MemDisk;
 use crate::env::runtime::block_on;
@@ -13,7 +13,6 @@ use bytes::Bytes;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// Remembers nothing but how much it was fed.
 #[derive(Default)]
@@ -67,9 +66,9 @@ impl StoreBuilder<Types, LogStore, StateMachine, Ground> for Stores {
         };
         let config = JournalConfig { dir: "journal".to_string(), file_bytes: 64 << 10, cache_bytes_max: 1 << 10 };
         let journal = Journal::open(disk, config).await.expect("the journal opens");
-        let wanted = Arc::new(AtomicU64::new(1));
-        let store = LogStore::new(journal.clone(), GroupId(3), wanted.clone());
-        let machine = StateMachine::open(Box::new(Counter::default()), journal, GroupId(3), wanted).expect("the machine opens");
+        let shared = Arc::new(Shared::default());
+        let store = LogStore::new(journal.clone(), GroupId(3), shared.clone());
+        let machine = StateMachine::open(Box::new(Counter::default()), journal, GroupId(3), shared).expect("the machine opens");
         #[cfg(not(madsim))]
         return Ok((Ground { _dir: dir }, store, machine));
         #[cfg(madsim)]
