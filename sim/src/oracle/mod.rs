@@ -34,7 +34,7 @@ impl fmt::Display for Violation {
 }
 
 /// Judges one invariant. `Err` is the first contradiction, in words.
-pub trait Oracle {
+pub trait Oracle: Send + Sync {
     fn id(&self) -> &'static str;
     fn observe(&mut self, at_ns: u64, event: &Event) -> Result<(), String>;
     /// After the last event.
