@@ -132,11 +132,11 @@ impl AsyncRuntime for MadsimRuntime {
         madsim::runtime::Runtime::new().block_on(future)
     }
 
-    #[allow(clippy::manual_async_fn)] // the trait says it this way
-    fn spawn_blocking<F, T>(function: F) -> impl Future<Output = Result<T, std::io::Error>> + Send
+    #[allow(clippy::manual_async_fn, refining_impl_trait)] // the trait says it this way
+    fn spawn_blocking<F, T>(function: F) -> impl Future<Output = Result<T, std::io::Error>> + OptionalSend
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        F: FnOnce() -> T + OptionalSend + 'static,
+        T: OptionalSend + 'static,
     {
         // No thread may be started in the simulator.
         async move { Ok(function()) }
