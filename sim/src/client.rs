@@ -37,7 +37,12 @@ impl Client {
     /// Sends one of several requests in flight.
     pub async fn send<R: Rpc>(&mut self, request: &R) -> Result<i32, String> {
         let (id, bytes) = self.connection.send(request).map_err(|error| error.to_string())?;
-        let written = time::timeout(CALL_TIMEOUT, self.stream.write_all(&bytes)).await;
+        // The simulator's stream keeps what is written until it is flushed.
+        let write = async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await
+        };
+        let written = time::timeout(CALL_TIMEOUT, write).await;
         written.map_err(|_| "write timed out".to_owned())?.map_err(|error| format!("write: {}", error.kind()))?;
         Ok(id)
     }

@@ -39,8 +39,11 @@ pub struct Cluster {
 }
 
 struct Slot {
-    handle: NodeHandle,
+    /// Made at the first start.
+    handle: Option<NodeHandle>,
     disk: SimDisk,
+    /// What the next life finds.
+    next_disk: Arc<Mutex<SimDisk>>,
     boot: u32,
     up: bool,
     node: Arc<Mutex<Option<Arc<Node>>>>,
@@ -79,12 +82,9 @@ impl Cluster {
             tuning: tuning.clone(),
         });
         let latency: Latency = environment.disk;
-        let slots = (1..=plan.nodes).map(|node| Slot {
-            handle: Handle::current().create_node().name(format!("n{node}")).ip([10, 0, 0, node as u8].into()).build(),
-            disk: SimDisk::new(draws, node, latency),
-            boot: 0,
-            up: false,
-            node: Arc::default(),
+        let slots = (1..=plan.nodes).map(|node| {
+            let disk = SimDisk::new(draws, node, latency);
+            Slot { handle: None, next_disk: Arc::new(Mutex::new(disk.clone())), disk, boot: 0, up: false, node: Arc::default() }
         });
         Self {
             network,
@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     pub fn machine(&self, node: NodeNo) -> &NodeHandle {
-        &self.slots[node as usize - 1].handle
+        self.slots[node as usize - 1].handle.as_ref().expect("faults come after the first start")
     }
 
     pub fn is_up(&self, node: NodeNo) -> bool {
@@ -116,30 +116,39 @@ impl Cluster {
         let skew_ms = self.skew_ms[node as usize - 1];
         let network = self.network.clone();
         let slot = &mut self.slots[node as usize - 1];
-        if slot.boot > 0 {
-            Handle::current().restart(slot.handle.id());
+        (slot.up, slot.boot) = (true, slot.boot + 1);
+        *lock(&slot.next_disk) = slot.disk.clone();
+        if let Some(handle) = &slot.handle {
+            Handle::current().restart(handle.id());
+            return Event::Boot { node, boot: slot.boot };
         }
-        (slot.up, slot.boot, slot.node) = (true, slot.boot + 1, Arc::default());
-        let (disk, held) = (slot.disk.clone(), slot.node.clone());
-        slot.handle.spawn(async move {
-            let seams = Seams {
-                disk: Arc::new(disk),
-                clock: Arc::new(SkewedClock { skew_ms }),
-                wrap_transport: Box::new(move |inner| network.wrap(node, inner)),
-            };
-            match node::open(config, seams).await {
-                Ok(opened) => *lock(&held) = Some(Arc::new(opened)),
-                Err(error) => panic!("n{node} does not start: {error}"),
+        let (disk, held) = (slot.next_disk.clone(), slot.node.clone());
+        let life = move || {
+            let (config, network, held) = (config.clone(), network.clone(), held.clone());
+            let disk = lock(&disk).clone();
+            async move {
+                let seams = Seams {
+                    disk: Arc::new(disk),
+                    clock: Arc::new(SkewedClock { skew_ms }),
+                    wrap_transport: Box::new(move |inner| network.wrap(node, inner)),
+                };
+                match node::open(config, seams).await {
+                    Ok(opened) => *lock(&held) = Some(Arc::new(opened)),
+                    Err(error) => panic!("n{node} does not start: {error}"),
+                }
+                std::future::pending::<()>().await
             }
-            std::future::pending::<()>().await
-        });
+        };
+        let simulator = Handle::current();
+        let machine = simulator.create_node().name(format!("n{node}")).ip([10, 0, 0, node as u8].into());
+        slot.handle = Some(machine.init(life).build());
         Event::Boot { node, boot: slot.boot }
     }
 
     /// Ends the process. With `power`, what was not synced is lost.
     pub fn kill(&mut self, node: NodeNo, power: bool) -> Event {
         let slot = &mut self.slots[node as usize - 1];
-        Handle::current().kill(slot.handle.id());
+        Handle::current().kill(slot.handle.as_ref().expect("it runs").id());
         *lock(&slot.node) = None;
         slot.disk = if power { slot.disk.lose_power().0 } else { slot.disk.end_life() };
         slot.up = false;

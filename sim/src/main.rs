@@ -127,14 +127,18 @@ fn one(seed: u64, seconds: u64, out: PathBuf, plan: Option<PathBuf>) -> i32 {
         None => plan::generate(seed, seconds),
     };
     parent::save_plan(&out, &plan).expect("the plan can be saved");
-    let filter = tracing_subscriber::EnvFilter::new("error,openraft=off");
+    let filter = tracing_subscriber::EnvFilter::new(&std::env::var("FLOSS_SIM_LOG").unwrap_or("error,openraft=off".to_owned()));
     tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).with_writer(std::io::stderr).init();
-    let runtime = madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
-    let report = runtime.block_on(async move {
-        // Clients need an address of their own.
-        let clients = madsim::runtime::Handle::current().create_node().name("clients").ip([10, 0, 1, 1].into()).build();
-        clients.spawn(floss_sim::run::run(plan)).await.expect("the harness does not panic")
-    });
+    // A thread of its own: the seed decides its hash states before anything else could.
+    let simulate = move || {
+        let runtime = madsim::runtime::Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
+        runtime.block_on(async move {
+            // Clients need an address of their own.
+            let clients = madsim::runtime::Handle::current().create_node().name("clients").ip([10, 0, 1, 1].into()).build();
+            clients.spawn(floss_sim::run::run(plan)).await.expect("the harness does not panic")
+        })
+    };
+    let report = std::thread::spawn(simulate).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     std::fs::write(out.join("trace"), &report.trace).expect("the trace can be saved");
     let verdict = parent::Verdict {
         seed,
