@@ -1,5 +1,6 @@
 //! Runs seeds in child processes, each twice, and compares what they did (I14).
 
+use crate::oracle::first_difference;
 use crate::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -174,15 +175,6 @@ fn last_line(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let said = text.lines().rev().find(|line| line.contains("panicked") || line.contains("error"));
     said.or(text.lines().last()).unwrap_or("it said nothing").to_owned()
-}
-
-fn first_difference(a: &[u8], b: &[u8]) -> String {
-    let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
-    let differ = a.lines().zip(b.lines()).enumerate().find(|(_, (a, b))| a != b);
-    match differ {
-        Some((line, (a, b))) => format!("line {}: {a:.120} | {b:.120}", line + 1),
-        None => format!("the end: {} and {} lines", a.lines().count(), b.lines().count()),
-    }
 }
 
 /// Prints the totals; the exit code.

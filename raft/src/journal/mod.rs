@@ -13,8 +13,6 @@
 pub mod frame;
 mod index;
 pub mod recover;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use crate::env::BoxFuture;
@@ -145,6 +143,10 @@ impl Journal {
     pub async fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> io::Result<Journal> {
         disk.create_dir(&config.dir).await?;
         let recovered = recover::recover(&*disk, &config.dir).await?;
+        // A killed process may have left bytes that were written and never synced: from here on they are relied upon.
+        if let Some(newest) = recovered.files.values().last() {
+            newest.sync().await?;
+        }
         let mut index = recovered.index;
         for sequence in recovered.files.keys() {
             index.files.wanted.entry(*sequence).or_default();
@@ -398,3 +400,6 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,12 @@ mod i06;
 mod i07;
 mod i10;
 mod i13;
+mod i14;
 mod liveness;
 #[cfg(test)]
 mod tests;
+
+pub use i14::first_difference;
 
 use crate::history::Event;
 use std::fmt;

@@ -87,7 +87,7 @@ fn each_invariant_has_an_oracle() {
     };
     let files = stems(&dir);
     let has = |id: &str| {
-        let id = id.to_lowercase();
+        let id = format!("i{:0>2}", &id[1..]);
         files.iter().any(|file| *file == id || file.starts_with(&format!("{id}_")))
     };
     let missing: Vec<String> =
