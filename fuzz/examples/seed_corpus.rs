@@ -34,6 +34,7 @@ fn main() {
     put("append", "rows-two-compacted", &[&[2], &two[..]].concat());
     let damaged = LogBatchBuilder { records: Bytes::from_static(b"\x09\0\0\0\x01cut"), ..rows };
     put("append", "rows-cut-indexed", &[&[1], &damaged.build()[..]].concat());
+    frames();
     descriptors();
     tablet(&two);
     for (at, script) in
@@ -61,6 +62,22 @@ fn vectors(dir: &str) -> Vec<PathBuf> {
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16).expect("vectors are in hex")).collect();
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+}
+
+/// Whole requests, alone and three in a row, cut in odd places.
+fn frames() {
+    let mut stream = Vec::new();
+    for path in vectors("").into_iter().filter(|path| path.to_string_lossy().contains("/frame_")) {
+        let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("listed a moment ago");
+        let vector: serde_json::Value = serde_json::from_str(&text).expect("vectors are JSON");
+        let Some(frame) = vector["frame_hex"].as_str().map(hex) else { continue };
+        put("frame", &name, &[&[1, 6, 0], &frame[..]].concat());
+        stream.extend(frame);
+    }
+    put("frame", "stream", &[&[3, 3, 0, 40, 0, 100, 0], &stream[..]].concat());
+    put("frame", "error-response", &[0, 0, 0, 0, 7, 1, 0, 0, 0, 9, 8, 1]);
+    put("frame", "too-long", &[0, 0x7f, 0xff, 0xff, 0xff, 0, 0]);
 }
 
 fn messages() {

@@ -5,9 +5,10 @@
 //! stable (`tests/replay.rs`), and under inputs that were built well and then damaged (`tests/structured.rs`).
 //!
 //! Must not know: how inputs are found.
-//! Reading order: `protocol`, `batch`, `projection`, `tablet`, `journal`.
+//! Reading order: `frame`, `protocol`, `batch`, `projection`, `tablet`, `journal`.
 
 pub mod batch;
+pub mod frame;
 pub mod journal;
 pub mod projection;
 pub mod protocol;
@@ -19,6 +20,7 @@ pub type Check = fn(&[u8]);
 
 /// Every check, by the name of its directory in `corpus/`.
 pub const TARGETS: &[(&str, Check)] = &[
+    ("frame", frame::check_frame_decoder),
     ("request", protocol::check_request_decoder),
     ("response", protocol::check_response_decoder),
     ("descriptor", protocol::check_descriptors),
