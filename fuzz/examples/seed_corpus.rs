@@ -46,13 +46,15 @@ fn main() {
 }
 
 fn put(target: &str, name: &str, bytes: &[u8]) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let dir = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for tests")).join("corpus").join(target);
     std::fs::create_dir_all(&dir).expect("the repository can be written");
     std::fs::write(dir.join(name), bytes).expect("the repository can be written");
 }
 
 fn vectors(dir: &str) -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/tests/vectors").join(dir);
+    let dir = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for tests"))
+        .join("../protocol/tests/vectors")
+        .join(dir);
     let entries = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the directory can be listed").path()).collect();
     paths.sort();

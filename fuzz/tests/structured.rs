@@ -80,7 +80,8 @@ proptest! {
 /// Batches that the released clients wrote.
 #[allow(clippy::disallowed_methods)] // reads files of the repository
 fn arrow_vectors() -> Vec<Vec<u8>> {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/log_batch");
+    let dir =
+        std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for tests")).join("corpus/log_batch");
     let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()

@@ -25,7 +25,8 @@ fn from_hex(hex: &str) -> Vec<u8> {
 
 #[allow(clippy::disallowed_methods)] // a test reads its vectors
 fn mistakes() -> Vec<Mistake> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/tests/vectors/conversations");
+    let dir = Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for tests"))
+        .join("../protocol/tests/vectors/conversations");
     let mut names: Vec<_> = std::fs::read_dir(&dir)
         .expect("conversations")
         .map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8"))

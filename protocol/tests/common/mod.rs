@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 pub fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name)
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for tests")).join("tests/vectors").join(name)
 }
 
 pub fn json(name: &str) -> Value {

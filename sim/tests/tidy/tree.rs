@@ -29,7 +29,10 @@ impl Source {
 }
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member lies below the root").to_path_buf()
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for tests"))
+        .parent()
+        .expect("a member lies below the root")
+        .to_path_buf()
 }
 
 /// Every file whose name ends with `.extension`, in order of their paths.
