@@ -42,4 +42,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at<'a>(&'a self, position: u64, pieces: Vec<Bytes>) -> DiskFuture<'a, ()>;
     /// Makes everything written to this file before the call durable. An error is final: never retried (R15).
     fn sync<'a>(&'a self) -> DiskFuture<'a, ()>;
+    /// [`DiskFile::write_at`], then [`DiskFile::sync`]: one hop to the disk where that is cheaper than two.
+    fn write_durably<'a>(&'a self, position: u64, pieces: Vec<Bytes>) -> DiskFuture<'a, ()> {
+        Box::pin(async move {
+            self.write_at(position, pieces).await?;
+            self.sync().await
+        })
+    }
 }

@@ -67,8 +67,9 @@ mod tests {
             let kept = disk.open("d/kept").await.expect("open");
             kept.write_at(0, vec![Bytes::from(vec![7; 1024])]).await.expect("write");
             disk.create("d/lost", 1).await.expect("create");
-            let mut sectors = [true, false].into_iter();
-            let disk = disk.crash(|| sectors.next().unwrap_or(false));
+            // Not the name of `lost`, the first sector of `kept`, not the second.
+            let mut kept = [false, true, false].into_iter();
+            let disk = disk.crash(|| kept.next().unwrap_or(false));
             assert_eq!(disk.list("d").await.expect("list"), ["kept"]);
             let after = disk.open("d/kept").await.expect("open").read_at(511, 2).await.expect("read");
             assert_eq!(after, Bytes::from_static(&[7, 0]), "the first sector made it, the second did not");

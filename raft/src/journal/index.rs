@@ -1,110 +1,235 @@
-//! What the journal knows in memory: per group its log's shape and hard state, per file how much of it is still wanted.
+//! What the journal knows in memory: per group its mark and where its entries lie, per file how much of it is still wanted.
 
 use super::frame::{Frame, Kind};
-use super::{GroupLog, JournalEntry, StoredSnapshot};
+use super::mark::{Checkpoint, GroupMark, Marks, SnapshotRecord};
 use crate::types::{GroupId, LogId};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use floss_protocol::reached;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Where an entry lies. `file` 0 = queued, not written yet; its payload is then in memory.
-#[derive(Clone, Debug)]
+/// Where one entry lies: 32 bytes each, for every entry of every group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryAt {
     pub term: u64,
-    pub kind: u8,
-    pub file: u64,
+    /// Of its frame in the file; while it is queued, which frame of the queue it is.
     pub position: u64,
+    file: u32,
     /// Payload bytes.
     pub bytes: u32,
-    pub payload: Option<Bytes>,
+    pub kind: u8,
 }
 
-/// One group.
+/// Queued: its payload is in memory.
+const FILE_QUEUED: u32 = 0;
+/// Found in no file (yet): only during recovery.
+const FILE_MISSING: u32 = u32::MAX;
+/// Above any sequence that is ever reached: 64 MiB each, this is 256 PiB.
+pub const SEQUENCE_MAX: u64 = FILE_MISSING as u64 - 1;
+
+impl EntryAt {
+    const MISSING: EntryAt = EntryAt { term: 0, position: 0, file: FILE_MISSING, bytes: 0, kind: 0 };
+
+    fn new(frame: &Frame, place: Place) -> Self {
+        let bytes = u32::try_from(frame.payload.len()).expect("payloads are bounded where they come in");
+        let (file, position) = match place {
+            Place::Queued { number } => (FILE_QUEUED, number),
+            Place::File { sequence, position } => (file_number(sequence), position),
+        };
+        Self { term: frame.id.term, position, file, bytes, kind: frame.entry_kind }
+    }
+
+    /// Sequence of the file that holds it; `None` while it is queued.
+    pub fn file(&self) -> Option<u64> {
+        (self.file != FILE_QUEUED && self.file != FILE_MISSING).then_some(u64::from(self.file))
+    }
+}
+
+fn file_number(sequence: u64) -> u32 {
+    assert!(sequence <= SEQUENCE_MAX, "journal file sequence={sequence} is above {SEQUENCE_MAX}");
+    sequence as u32
+}
+
+/// Where a frame is when it is applied.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// `number` as in `Files::queued_count`.
+    Queued {
+        number: u64,
+    },
+    File {
+        sequence: u64,
+        position: u64,
+    },
+}
+
+/// One group. Invariant: `entries` are those of `mark.start..mark.end`.
 #[derive(Clone, Debug, Default)]
 pub struct GroupIndex {
-    pub vote: Option<Bytes>,
-    pub committed: Option<LogId>,
-    pub purged: Option<LogId>,
-    pub retained_from: u64,
-    pub snapshot: Option<StoredSnapshot>,
-    /// Index of `entries[0]`; meaningless while it is empty.
+    pub mark: GroupMark,
     first: u64,
     entries: VecDeque<EntryAt>,
-}
-
-/// Hard state of a group at the head of a file.
-#[derive(Serialize, Deserialize)]
-struct GroupMark {
-    group: GroupId,
-    vote: Option<Vec<u8>>,
-    committed: Option<LogId>,
-    purged: Option<LogId>,
-    retained_from: u64,
-    last_index: u64,
-    snapshot: Option<(LogId, Vec<u8>, Vec<u8>)>,
+    /// Payloads in memory, by index.
+    cached: BTreeMap<u64, Bytes>,
+    /// Entries of an install whose own record has not come yet.
+    retained: Vec<EntryAt>,
 }
 
 impl GroupIndex {
-    pub fn log(&self) -> GroupLog {
-        GroupLog {
-            vote: self.vote.clone(),
-            committed: self.committed,
-            purged: self.purged,
-            last: self.last(),
-            retained_from: self.retained_from,
-            snapshot: self.snapshot.clone(),
+    pub fn get(&self, index: u64) -> Option<&EntryAt> {
+        self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    fn get_mut(&mut self, index: u64) -> Option<&mut EntryAt> {
+        self.entries.get_mut(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    pub fn cached(&self, index: u64) -> Option<&Bytes> {
+        self.cached.get(&index)
+    }
+
+    /// What may be noted as committed: never beyond what is queued before the note, so never beyond the durable end.
+    pub fn clamp_committed(&self, committed: LogId) -> Option<LogId> {
+        let last = self.mark.last()?;
+        if Some(committed) <= self.mark.purged {
+            return self.mark.purged;
+        }
+        if committed.index > last.index {
+            // Of the same leader, so ours is what it has there.
+            return (committed.term == last.term).then_some(last);
+        }
+        self.get(committed.index).filter(|entry| entry.term == committed.term).map(|_| committed)
+    }
+
+    /// Lets go of what the mark does not hold (any more).
+    fn follow_mark(&mut self, files: &mut Files) {
+        while self.first + self.entries.len() as u64 > self.mark.end {
+            let Some(gone) = self.entries.pop_back() else { break };
+            files.forget(&gone);
+        }
+        while self.first < self.mark.start {
+            let Some(gone) = self.entries.pop_front() else { break };
+            files.forget(&gone);
+            self.first += 1;
+        }
+        if self.entries.is_empty() {
+            self.first = self.mark.start;
+        }
+        self.forget_payloads();
+    }
+
+    fn forget_payloads(&mut self) {
+        drop(self.cached.split_off(&self.mark.end));
+        if self.cached.first_key_value().is_some_and(|(index, _)| *index < self.mark.start) {
+            self.cached = self.cached.split_off(&self.mark.start);
         }
     }
 
-    /// The newest entry, or the purge point if nothing lies above it.
-    pub fn last(&self) -> Option<LogId> {
-        let newest = self.entries.back().map(|entry| LogId { term: entry.term, index: self.end() - 1 });
-        if floss_protocol::mutant!("R12") { newest } else { newest.max(self.purged) }
-    }
-
-    /// Index after the newest entry.
-    pub fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
-    }
-
-    pub fn get(&self, index: u64) -> Option<&EntryAt> {
-        self.entries.get(index.checked_sub(self.first)? as usize)
-    }
-
-    pub fn get_mut(&mut self, index: u64) -> Option<&mut EntryAt> {
-        self.entries.get_mut(index.checked_sub(self.first)? as usize)
+    fn append(&mut self, frame: &Frame, place: Place, files: &mut Files) -> Result<(), String> {
+        let id = frame.id;
+        if id.index < self.mark.end && self.mark.start < self.mark.end {
+            self.cut_from(id.index, files);
+        }
+        self.mark.append(id)?;
+        if self.entries.is_empty() {
+            self.first = self.mark.start;
+        }
+        let entry = EntryAt::new(frame, place);
+        files.note(&entry);
+        self.entries.push_back(entry);
+        if matches!(place, Place::Queued { .. }) {
+            self.cached.insert(id.index, frame.payload.clone());
+        }
+        Ok(())
     }
 
     fn cut_from(&mut self, index: u64, files: &mut Files) {
-        while !self.entries.is_empty() && self.end() > index {
-            files.forget(self.entries.pop_back().expect("just seen"));
+        while !self.entries.is_empty() && self.first + self.entries.len() as u64 > index {
+            files.forget(&self.entries.pop_back().expect("it is not empty"));
         }
+        drop(self.cached.split_off(&index));
     }
 
-    fn cut_below(&mut self, index: u64, files: &mut Files) {
-        while !self.entries.is_empty() && self.first < index {
-            files.forget(self.entries.pop_front().expect("just seen"));
-            self.first += 1;
+    fn install(&mut self, frame: &Frame, files: &mut Files) -> Result<(), String> {
+        let record = SnapshotRecord::decode(&frame.payload)?;
+        let retained = std::mem::take(&mut self.retained);
+        let snapshot_end = record.snapshot.last.index + 1;
+        if record.retained_from + retained.len() as u64 != snapshot_end {
+            let count = retained.len();
+            return Err(format!("snapshot at {} with {count} entries from {}", record.snapshot.last, record.retained_from));
+        }
+        let old_first = self.first;
+        self.mark.install(record.snapshot, record.retained_from);
+        let mut before = std::mem::take(&mut self.entries);
+        let above = usize::try_from(snapshot_end.saturating_sub(old_first)).unwrap_or(usize::MAX).min(before.len());
+        let mut above = before.split_off(above);
+        before.iter().for_each(|gone| files.forget(gone));
+        if self.mark.end == snapshot_end {
+            above.drain(..).for_each(|gone| files.forget(&gone));
+        }
+        retained.iter().for_each(|entry| files.note(entry));
+        self.entries = retained.into();
+        self.entries.append(&mut above);
+        self.first = self.mark.start;
+        self.forget_payloads();
+        Ok(())
+    }
+
+    /// Takes the shape of `mark`, keeping what is known to lie inside; the rest is missing until another record takes it out.
+    fn restart(&mut self, mark: GroupMark, files: &mut Files) {
+        self.mark = mark;
+        self.follow_mark(files);
+        while self.first > self.mark.start {
+            self.entries.push_front(EntryAt::MISSING);
+            self.first -= 1;
+        }
+        while self.first + (self.entries.len() as u64) < self.mark.end {
+            self.entries.push_back(EntryAt::MISSING);
         }
     }
 }
 
-/// Wanted entries per file.
+/// How much of each file is wanted.
 #[derive(Debug, Default)]
 pub struct Files {
-    pub wanted: BTreeMap<u64, u64>,
+    by_sequence: BTreeMap<u64, Wanted>,
+    /// Frames queued so far.
+    pub queued_count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    entries: u64,
+    /// The frame that took the last entry away, counted as in `queued_count`: until it is durable, a crash brings the entry back.
+    idle_since: u64,
 }
 
 impl Files {
-    pub fn note(&mut self, file: u64) {
-        *self.wanted.entry(file).or_default() += 1;
+    pub fn add(&mut self, sequence: u64) {
+        self.by_sequence.entry(sequence).or_default();
     }
 
-    fn forget(&mut self, entry: EntryAt) {
-        if entry.file > 0 {
-            let count = self.wanted.get_mut(&entry.file).expect("a located entry was counted");
-            *count = count.checked_sub(1).expect("no file forgets more entries than it holds");
+    fn note(&mut self, entry: &EntryAt) {
+        if let Some(file) = entry.file() {
+            self.by_sequence.entry(file).or_default().entries += 1;
         }
+    }
+
+    fn forget(&mut self, entry: &EntryAt) {
+        let Some(file) = entry.file() else { return };
+        let wanted = self.by_sequence.get_mut(&file).expect("a located entry was counted");
+        wanted.entries = wanted.entries.checked_sub(1).expect("no file forgets more entries than it holds");
+        wanted.idle_since = self.queued_count;
+    }
+
+    /// Files before `current` of which nothing is wanted, now that `durable_count` frames are durable; they are forgotten.
+    pub fn take_idle(&mut self, current: u64, durable_count: u64) -> Vec<u64> {
+        let idle = |wanted: &Wanted| wanted.entries == 0 && wanted.idle_since <= durable_count;
+        let idle: Vec<u64> =
+            self.by_sequence.range(..current).filter(|(_, wanted)| idle(wanted)).map(|(sequence, _)| *sequence).collect();
+        for sequence in &idle {
+            self.by_sequence.remove(sequence);
+        }
+        idle
     }
 }
 
@@ -116,171 +241,114 @@ pub struct Index {
 }
 
 impl Index {
-    /// Takes an entry that follows the newest one (or starts the log anywhere).
-    pub fn push(&mut self, group: GroupId, index: u64, entry: EntryAt) {
-        let log = self.groups.entry(group).or_default();
-        if log.entries.is_empty() {
-            log.first = index;
-            if log.retained_from == 0 {
-                log.retained_from = index;
-            }
-        }
-        assert!(log.end() == index, "append to {group} at index={index}, expected {}", log.end());
-        if entry.file > 0 {
-            self.files.note(entry.file);
-        }
-        log.entries.push_back(entry);
-    }
-
-    pub fn truncate_after(&mut self, group: GroupId, last: u64) {
-        let from = if floss_protocol::mutant!("R05") { last + 2 } else { last + 1 };
-        let log = self.groups.entry(group).or_default();
-        if log.end() > from && !log.entries.is_empty() {
-            floss_protocol::reached!("truncated_tail");
-        }
-        log.cut_from(from, &mut self.files);
-    }
-
-    pub fn release(&mut self, group: GroupId, index: u64) {
-        let Some(log) = self.groups.get_mut(&group) else { return };
-        // Raft itself still reads what is not purged.
-        let floor = index.min(log.purged.map_or(0, |purged| purged.index) + 1);
-        log.retained_from = log.retained_from.max(floor);
-        let floor = log.retained_from;
-        log.cut_below(floor, &mut self.files);
-    }
-
-    pub fn drop_group(&mut self, group: GroupId) {
-        if let Some(mut log) = self.groups.remove(&group) {
-            log.cut_from(0, &mut self.files);
-        }
-    }
-
-    /// Replaces a group's log by a snapshot and the entries below it that came along.
-    pub fn install(&mut self, group: GroupId, snapshot: StoredSnapshot, retained: Vec<(u64, EntryAt)>) {
-        let log = self.groups.entry(group).or_default();
-        // What lies above the snapshot stays: Raft decides whether it fits.
-        let above = (snapshot.last.index + 1).max(log.first);
-        let tail: Vec<EntryAt> = log.entries.drain(log.entries.len().min((above - log.first) as usize)..).collect();
-        log.cut_from(0, &mut self.files);
-        log.purged = log.purged.max(Some(snapshot.last));
-        log.committed = log.committed.max(Some(snapshot.last));
-        let snapshot_end = snapshot.last.index + 1;
-        log.retained_from = retained.first().map_or(snapshot.last.index + 1, |(index, _)| *index);
-        log.snapshot = Some(snapshot);
-        let mut next = snapshot_end;
-        for (index, entry) in retained {
-            self.push(group, index, entry);
-        }
-        for entry in tail {
-            // Counted already.
-            let file = entry.file;
-            self.push(group, next, entry);
-            if file > 0 {
-                *self.files.wanted.get_mut(&file).expect("a located entry was counted") -= 1;
-            }
-            next += 1;
-        }
-    }
-
-    /// One record of recovery. `retained` collects the entries of an install that is not complete yet.
-    pub fn replay(&mut self, frame: &Frame, file: u64, position: u64, retained: &mut Vec<(u64, EntryAt)>) -> Result<(), String> {
-        let (group, id) = (frame.group, frame.id);
-        let located = || EntryAt {
-            term: id.term,
-            kind: frame.entry_kind,
-            file,
-            position,
-            bytes: frame.payload.len() as u32,
-            payload: None,
-        };
+    /// Brings everything to the state after `frame`. The same for calls and for recovery.
+    pub fn apply(&mut self, frame: &Frame, place: Place) -> Result<(), String> {
         match frame.kind {
-            Kind::Entry => {
-                let log = self.groups.entry(group).or_default();
-                log.cut_from(id.index, &mut self.files);
-                // What lay between was truncated or released later on, and its file is gone: a hole that a later record removes.
-                while !log.entries.is_empty() && log.end() < id.index {
-                    log.entries.push_back(EntryAt { term: 0, kind: 0, file: 0, position: 0, bytes: 0, payload: None });
+            Kind::Drop => {
+                if let Some(group) = self.groups.remove(&frame.group) {
+                    group.entries.iter().for_each(|gone| self.files.forget(gone));
                 }
-                self.push(group, id.index, located());
+                return Ok(());
             }
-            Kind::Vote => self.groups.entry(group).or_default().vote = Some(frame.payload.clone()),
-            Kind::Committed => {
-                let log = self.groups.entry(group).or_default();
-                log.committed = log.committed.max(Some(id));
+            Kind::Checkpoint => return self.restart(Checkpoint::decode(&frame.payload)?),
+            _ => {}
+        }
+        let group = self.groups.entry(frame.group).or_default();
+        match frame.kind {
+            Kind::Entry => group.append(frame, place, &mut self.files)?,
+            Kind::Retained => {
+                group.retained.push(EntryAt::new(frame, place));
+                if matches!(place, Place::Queued { .. }) {
+                    group.cached.insert(frame.id.index, frame.payload.clone());
+                }
             }
-            Kind::Truncate => self.truncate_after(group, id.index),
-            Kind::Purge => self.groups.entry(group).or_default().purged = Some(id),
-            Kind::Release => self.release(group, id.index),
-            Kind::Snapshot => self.groups.entry(group).or_default().snapshot = Some(decode_snapshot(&frame.payload)?),
-            Kind::Retained => retained.push((id.index, located())),
-            Kind::Install => self.install(group, decode_snapshot(&frame.payload)?, std::mem::take(retained)),
-            Kind::Drop => self.drop_group(group),
-            Kind::Checkpoint => self.checkpoint_in(&frame.payload)?,
+            Kind::Install => {
+                reached!("snapshot_installed");
+                group.install(frame, &mut self.files)?;
+            }
+            _ => {
+                let end = group.mark.end;
+                group.mark.apply(frame)?;
+                if frame.kind == Kind::Truncate && group.mark.end < end {
+                    reached!("truncated_tail");
+                }
+                group.follow_mark(&mut self.files);
+            }
         }
         Ok(())
     }
 
-    /// The first hole that recovery did not close: a file with wanted entries is missing.
-    pub fn hole(&self) -> Option<(GroupId, u64)> {
-        self.groups.iter().find_map(|(group, log)| {
-            let place = log.entries.iter().position(|entry| entry.file == 0 && entry.payload.is_none())?;
-            Some((*group, log.first + place as u64))
+    fn restart(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+        let mut groups = std::mem::take(&mut self.groups);
+        for (id, mark) in checkpoint.marks {
+            mark.check().map_err(|reason| format!("{id}: {reason}"))?;
+            let mut group = groups.remove(&id).unwrap_or_default();
+            group.restart(mark, &mut self.files);
+            self.groups.insert(id, group);
+        }
+        for group in groups.values() {
+            group.entries.iter().for_each(|gone| self.files.forget(gone));
+        }
+        Ok(())
+    }
+
+    /// Where the entry of the queue's frame `number` came to lie. It may have been truncated or replaced while it was being written,
+    /// even by one of the same term and index, if the group was dropped and came back.
+    pub fn locate(&mut self, frame: &Frame, number: u64, sequence: u64, position: u64) {
+        let entry = self.groups.get_mut(&frame.group).and_then(|group| group.get_mut(frame.id.index));
+        if let Some(entry) = entry.filter(|entry| entry.file == FILE_QUEUED && entry.position == number) {
+            *entry = EntryAt::new(frame, Place::File { sequence, position });
+            self.files.note(entry);
+        }
+    }
+
+    /// Lets go of one payload. False: it is not written yet, so it stays.
+    pub fn evict(&mut self, group: GroupId, id: LogId) -> bool {
+        let Some(group) = self.groups.get_mut(&group) else { return true };
+        match group.get(id.index).filter(|entry| entry.term == id.term) {
+            Some(entry) if entry.file == FILE_QUEUED => false,
+            Some(_) => {
+                group.cached.remove(&id.index);
+                true
+            }
+            None => true,
+        }
+    }
+
+    pub fn marks(&self) -> Marks {
+        self.groups.iter().map(|(id, group)| (*id, group.mark.clone())).collect()
+    }
+
+    /// The first entry that a group holds and no file has: a file is missing.
+    pub fn missing(&self) -> Option<(GroupId, u64)> {
+        self.groups.iter().find_map(|(id, group)| {
+            let place = group.entries.iter().position(|entry| entry.file == FILE_MISSING)?;
+            Some((*id, group.first + place as u64))
         })
     }
+}
 
-    /// Hard state of all groups, for the head of a new file.
-    pub fn checkpoint_out(&self) -> Bytes {
-        let marks: Vec<GroupMark> = self
-            .groups
-            .iter()
-            .map(|(group, log)| GroupMark {
-                group: *group,
-                vote: log.vote.as_ref().map(|vote| vote.to_vec()),
-                committed: log.committed,
-                purged: log.purged,
-                retained_from: log.retained_from,
-                last_index: if log.entries.is_empty() { 0 } else { log.end() - 1 },
-                snapshot: log.snapshot.as_ref().map(|s| (s.last, s.meta.to_vec(), s.state.to_vec())),
-            })
-            .collect();
-        postcard::to_stdvec(&marks).expect("plain values encode").into()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_costs_32_bytes() {
+        assert_eq!(std::mem::size_of::<EntryAt>(), 32);
     }
 
-    fn checkpoint_in(&mut self, payload: &[u8]) -> Result<(), String> {
-        let marks: Vec<GroupMark> = postcard::from_bytes(payload).map_err(|error| format!("checkpoint: {error}"))?;
-        let named: std::collections::BTreeSet<GroupId> = marks.iter().map(|mark| mark.group).collect();
-        let gone: Vec<GroupId> = self.groups.keys().filter(|group| !named.contains(group)).copied().collect();
-        for group in gone {
-            self.drop_group(group);
+    #[test]
+    fn committed_is_noted_only_for_entries_that_are_here() {
+        let mut index = Index::default();
+        let id = |term, index| LogId { term, index };
+        for at in [id(1, 1), id(1, 2), id(2, 3), id(2, 4)] {
+            let frame = Frame::new(Kind::Entry, GroupId(1), at, Bytes::new());
+            index.apply(&frame, Place::Queued { number: at.index }).expect("in order");
         }
-        for mark in marks {
-            let log = self.groups.entry(mark.group).or_default();
-            log.vote = mark.vote.map(Bytes::from);
-            log.committed = mark.committed;
-            log.purged = mark.purged;
-            log.retained_from = mark.retained_from;
-            log.snapshot =
-                mark.snapshot.map(|(last, meta, state)| StoredSnapshot { last, meta: meta.into(), state: state.into() });
-            log.cut_from(mark.last_index + 1, &mut self.files);
-            log.cut_below(mark.retained_from, &mut self.files);
-        }
-        Ok(())
+        let group = &index.groups[&GroupId(1)];
+        assert_eq!(group.clamp_committed(id(1, 2)), Some(id(1, 2)));
+        assert_eq!(group.clamp_committed(id(2, 9)), Some(id(2, 4)), "the same leader's, so ours is its prefix");
+        assert_eq!(group.clamp_committed(id(3, 9)), None, "another leader's: ours may be no part of it");
+        assert_eq!(group.clamp_committed(id(3, 3)), None, "a conflict");
     }
-}
-
-pub fn encode_snapshot(snapshot: &StoredSnapshot) -> Bytes {
-    let parts = (snapshot.last, &snapshot.meta[..], &snapshot.state[..]);
-    postcard::to_stdvec(&parts).expect("plain values encode").into()
-}
-
-pub fn decode_snapshot(payload: &[u8]) -> Result<StoredSnapshot, String> {
-    let (last, meta, state): (LogId, Vec<u8>, Vec<u8>) =
-        postcard::from_bytes(payload).map_err(|error| format!("snapshot record: {error}"))?;
-    Ok(StoredSnapshot { last, meta: meta.into(), state: state.into() })
-}
-
-/// The frame of an entry that is about to be written.
-pub fn entry_frame(kind: Kind, group: GroupId, entry: &JournalEntry) -> Frame {
-    Frame { kind, entry_kind: entry.kind, group, id: entry.id, payload: entry.payload.clone() }
 }

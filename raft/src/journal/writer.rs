@@ -1,246 +1,251 @@
-//! The one task that writes the journal.
+//! The one task that writes the journal: takes what is queued, writes it once, syncs it once, answers in order.
+//!
+//! One write is in flight at a time. More would be possible behind the same answers, as long as a batch is answered after
+//! all before it; recovery would then need to know which batches were in flight together.
 
+use super::OnDurable;
 use super::frame::{FILE_HEADER_BYTES, FileHeader, Frame, Kind, batch_bytes, encode_batch};
-use super::recover::file_name;
-use super::{OnDurable, Shared};
+use super::index::SEQUENCE_MAX;
+use super::mark::{self, Checkpoint, Marks};
+use super::recover::Recovered;
+use super::shelf::{Shelf, file_name};
+use super::state::{Batch, Next, Shared};
 use crate::env::disk::DiskFile;
+use crate::env::runtime::time::{Duration, timeout};
+use crate::env::runtime::{JoinHandle, spawn};
 use crate::types::{GroupId, LogId};
 use bytes::Bytes;
 use floss_protocol::{mutant, reached};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// Recycled files kept ready.
-const SPARES_MAX: usize = 2;
+/// One write holds about this much; more waits for the next.
+const WRITE_BYTES_MAX: u64 = 4 << 20;
+/// A committed position with nothing else to write waits this long for company.
+const COMMITTED_WAIT_MS_MAX: u64 = if cfg!(test) { 10 } else { 1000 };
 
-/// What the writer writes next.
-#[derive(Default)]
-struct Taken {
-    frames: Vec<Frame>,
-    /// Taken at the same moment, if the frames do not fit into the file.
-    checkpoint: Option<Bytes>,
-    waiting: Vec<OnDurable>,
-    closing: bool,
+/// The file that is being written.
+struct Current {
+    file: Arc<dyn DiskFile>,
+    sequence: u64,
+    bytes: u64,
+    /// Where the next batch goes.
+    position: u64,
 }
 
 pub struct Writer {
     shared: Arc<Shared>,
-    file: Option<Arc<dyn DiskFile>>,
-    file_bytes: u64,
-    sequence: u64,
-    position: u64,
+    shelf: Arc<Shelf>,
+    current: Option<Current>,
+    /// Where the last batch of every earlier file ends.
+    ends: BTreeMap<u64, u64>,
+    /// What every group stands at after the last durable frame.
+    marks: Marks,
+    next_sequence: u64,
     next_batch: u64,
-    spares: Vec<String>,
+    /// Of the frames counted in `Files::queued_count`, how many are durable.
+    durable_count: u64,
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, sequence: u64, position: u64, next_batch: u64) -> Self {
-        Self { shared, file: None, file_bytes: 0, sequence, position, next_batch, spares: Vec::new() }
+    /// `recovered.index` and `.files` are in `shared` already.
+    pub fn new(shared: Arc<Shared>, shelf: Arc<Shelf>, recovered: Recovered, marks: Marks) -> Self {
+        let current = recovered.tail.map(|tail| Current {
+            file: tail.file,
+            sequence: tail.sequence,
+            bytes: tail.bytes,
+            position: tail.position,
+        });
+        Self {
+            shared,
+            shelf,
+            current,
+            ends: recovered.ends,
+            marks,
+            next_sequence: recovered.next_sequence,
+            next_batch: recovered.next_batch,
+            durable_count: 0,
+        }
+    }
+
+    /// Makes sure that there is a file to write into.
+    pub async fn start(&mut self) -> io::Result<()> {
+        if self.current.is_none() { self.roll(&[]).await } else { Ok(()) }
     }
 
     /// Writes what is queued until the journal is closed or the disk fails.
     pub async fn run(mut self) {
+        let background = spawn(self.shelf.clone().run());
+        let mut overdue = false;
         loop {
-            let Taken { frames, checkpoint, waiting, closing } = self.take();
-            if frames.is_empty() && waiting.is_empty() {
-                if closing {
-                    break;
+            let next = self.shared.state().next(self.batch_bytes_max(), overdue);
+            overdue = false;
+            match next {
+                Next::Write(batch) => {
+                    if self.write_and_answer(batch).await.is_err() {
+                        break;
+                    }
                 }
-                self.shared.work.notified().await;
-                continue;
+                Next::Later => {
+                    let wait = Duration::from_millis(COMMITTED_WAIT_MS_MAX);
+                    overdue = timeout(wait, self.shared.work.notified()).await.is_err();
+                }
+                Next::Wait => self.shared.work.notified().await,
+                Next::End => break,
             }
-            if mutant!("R01") {
-                waiting.into_iter().for_each(|told| told(Ok(())));
-                let result = self.write(frames, checkpoint).await;
-                self.poison_if_failed(&result);
-                continue;
+        }
+        self.end(background).await;
+    }
+
+    fn batch_bytes_max(&self) -> u64 {
+        WRITE_BYTES_MAX.min(self.shared.config.file_bytes / 2)
+    }
+
+    async fn write_and_answer(&mut self, batch: Batch) -> io::Result<()> {
+        let Batch { frames, mut told } = batch;
+        if mutant!("R01") {
+            answer(std::mem::take(&mut told), &Ok(()));
+        }
+        let result = if frames.is_empty() { Ok(()) } else { self.write(&frames).await };
+        if let Err(error) = &result {
+            tracing::error!(%error, "the journal cannot write: poisoned");
+            self.shared.state().poison(error);
+        }
+        answer(told, &result);
+        if result.is_ok() {
+            self.recycle();
+        }
+        result
+    }
+
+    async fn write(&mut self, frames: &[Frame]) -> io::Result<()> {
+        match &self.current {
+            Some(current) if current.position + batch_bytes(frames) <= current.bytes => {
+                self.write_batch(frames, Vec::new()).await?;
             }
-            let result = self.write(frames, checkpoint).await;
-            self.poison_if_failed(&result);
-            self.answer(waiting, &result);
-            if result.is_err() {
-                break;
-            }
-            self.recycle().await;
+            _ => self.roll(frames).await?,
         }
-        let mut state = self.state();
-        state.ended = true;
-        let left = std::mem::take(&mut state.waiting);
-        let error = state.check();
-        drop(state);
-        self.answer(left, &error);
-        self.shared.ended.notify_waiters();
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, super::State> {
-        self.shared.state.lock().expect("no panic happens while the journal's state is held")
-    }
-
-    /// All of the queue: a checkpoint taken with it must not know more than the batch that carries it.
-    fn take(&self) -> Taken {
-        let mut state = self.state();
-        // A committed position alone is no reason to write; it rides along.
-        let worth_it =
-            !state.waiting.is_empty() || state.closing || state.queue.iter().any(|frame| frame.kind != Kind::Committed);
-        if !worth_it {
-            return Taken::default();
+        self.durable_count += frames.len() as u64;
+        for frame in frames {
+            let applied = mark::apply(&mut self.marks, frame);
+            assert!(applied.is_ok(), "{applied:?} for a frame that the index took: our code is the suspect");
         }
-        let frames = std::mem::take(&mut state.queue);
-        let rolls = self.position + batch_bytes(&frames) > self.file_bytes;
-        Taken {
-            checkpoint: (rolls && !frames.is_empty()).then(|| state.index.checkpoint_out()),
-            frames,
-            waiting: std::mem::take(&mut state.waiting),
-            closing: state.closing,
-        }
-    }
-
-    async fn write(&mut self, mut frames: Vec<Frame>, checkpoint: Option<Bytes>) -> io::Result<()> {
-        if let Some(checkpoint) = checkpoint {
-            // Behind the frames: it already knows what they say.
-            frames.push(Frame::new(Kind::Checkpoint, GroupId(0), LogId::default(), checkpoint));
-            return self.roll(&frames).await;
-        }
-        if frames.is_empty() { Ok(()) } else { self.write_batch(&frames).await }
-    }
-
-    /// The first file of this life: whatever lies behind the end of the one before is then known to be nothing.
-    pub async fn start(&mut self) -> io::Result<()> {
-        let checkpoint = self.state().index.checkpoint_out();
-        self.write(Vec::new(), Some(checkpoint)).await
-    }
-
-    /// Starts a new file with these frames, the last of which is a checkpoint.
-    async fn roll(&mut self, frames: &[Frame]) -> io::Result<()> {
-        reached!("journal_rolled");
-        let needed = FILE_HEADER_BYTES + batch_bytes(frames);
-        let header = FileHeader { sequence: self.sequence + 1, previous: self.sequence, previous_end: self.position };
-        let file = self.new_file(header.sequence, needed).await?;
-        file.write_at(0, vec![header.encode()]).await?;
-        self.file_bytes = file.len().await?;
-        {
-            let mut state = self.state();
-            state.files.insert(header.sequence, file.clone());
-            state.index.files.wanted.entry(header.sequence).or_default();
-        }
-        (self.file, self.sequence, self.position) = (Some(file), header.sequence, FILE_HEADER_BYTES);
-        self.write_batch(frames).await
-    }
-
-    /// A pre-written file under its final name, durably.
-    async fn new_file(&mut self, sequence: u64, needed: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let (disk, dir) = (self.shared.disk.clone(), &self.shared.config.dir);
-        let path = format!("{dir}/{}", file_name(sequence));
-        let spare = if needed <= self.shared.config.file_bytes { self.spares.pop() } else { None };
-        let source = match spare {
-            Some(spare) => spare,
-            None => {
-                let fresh = format!("{dir}/fresh-{sequence:016x}");
-                let file = disk.create(&fresh, needed.max(self.shared.config.file_bytes)).await?;
-                file.sync().await?;
-                fresh
-            }
-        };
-        disk.rename(&source, &path).await?;
-        // The name is durable before the first byte changes: after a crash a half-overwritten file never bears its old name.
-        if !mutant!("R02") {
-            disk.sync_dir(dir).await?;
-        }
-        disk.open(&path).await
-    }
-
-    async fn write_batch(&mut self, frames: &[Frame]) -> io::Result<()> {
-        let file = self.file.clone().expect("a file was rolled before the first batch");
-        let batch = encode_batch(self.next_batch, frames, self.sequence);
-        let start = self.position;
-        assert!(
-            start + batch.bytes <= self.file_bytes,
-            "batch of {} bytes at position={start} in a file of {} bytes",
-            batch.bytes,
-            self.file_bytes
-        );
-        file.write_at(start, batch.pieces).await?;
-        let synced = file.sync().await;
-        if !mutant!("R14") {
-            synced?;
-        }
-        self.next_batch += 1;
-        self.position = start + batch.bytes;
-        self.locate(frames, &batch.positions, start);
         Ok(())
     }
 
-    /// Tells the index where the entries of a written batch lie.
-    fn locate(&self, frames: &[Frame], positions: &[u64], start: u64) {
-        let mut state = self.state();
-        let state = &mut *state;
-        for (frame, position) in frames.iter().zip(positions) {
-            if !matches!(frame.kind, Kind::Entry | Kind::Retained) {
-                continue;
-            }
-            // It may have been truncated or replaced while it was being written.
-            let entry = state.index.groups.get_mut(&frame.group).and_then(|log| log.get_mut(frame.id.index));
-            if let Some(entry) = entry.filter(|entry| entry.term == frame.id.term && entry.file == 0) {
-                (entry.file, entry.position) = (self.sequence, start + position);
-                state.index.files.note(self.sequence);
+    /// Starts a new file with a checkpoint and these frames.
+    async fn roll(&mut self, frames: &[Frame]) -> io::Result<()> {
+        reached!("journal_rolled");
+        let sequence = self.next_sequence;
+        if sequence > SEQUENCE_MAX {
+            return Err(io::Error::other(format!("journal file sequence={sequence} is above {SEQUENCE_MAX}")));
+        }
+        let mut ends = self.ends.clone();
+        ends.extend(self.current.as_ref().map(|current| (current.sequence, current.position)));
+        let checkpoint = Frame::new(Kind::Checkpoint, GroupId(0), LogId::default(), Checkpoint::encode(&ends, &self.marks));
+        let checkpoint_bytes = checkpoint.bytes() as u64;
+        let mut all = vec![checkpoint];
+        all.extend_from_slice(frames);
+        let mut bytes = FILE_HEADER_BYTES + batch_bytes(&all);
+        if checkpoint_bytes > self.shared.config.file_bytes / 4 {
+            // Room for more than the checkpoint, or every batch would begin a file and repeat it.
+            bytes += self.shared.config.file_bytes;
+        }
+        let file = self.shelf.take(sequence, bytes).await?;
+        let bytes = file.len().await?;
+        {
+            let mut state = self.shared.state();
+            state.files.insert(sequence, file.clone());
+            state.index.files.add(sequence);
+        }
+        (self.ends, self.next_sequence) = (ends, sequence + 1);
+        self.current = Some(Current { file, sequence, bytes, position: FILE_HEADER_BYTES });
+        self.write_batch(&all, vec![FileHeader { sequence }.encode()]).await
+    }
+
+    /// Writes and syncs one batch; `head` goes before it, from the start of the file.
+    async fn write_batch(&mut self, frames: &[Frame], head: Vec<Bytes>) -> io::Result<()> {
+        let current = self.current.as_mut().expect("a file was begun before the first batch");
+        let batch = encode_batch(self.next_batch, frames, current.sequence, current.position);
+        let end = current.position + batch.bytes;
+        assert!(end <= current.bytes, "a batch up to position={end} in a file of {} bytes", current.bytes);
+        let from = if head.is_empty() { current.position } else { 0 };
+        let pieces = head.into_iter().chain(batch.pieces).collect();
+        if mutant!("R14") {
+            current.file.write_at(from, pieces).await?;
+            _ = current.file.sync().await;
+        } else {
+            current.file.write_durably(from, pieces).await?;
+        }
+        self.next_batch += 1;
+        current.position = end;
+        if current.position > current.bytes / 2 {
+            self.shelf.prepare();
+        }
+        let mut state = self.shared.state();
+        let mut number = self.durable_count;
+        for (frame, position) in frames.iter().zip(&batch.positions) {
+            // A checkpoint was never in the queue.
+            number += u64::from(frame.kind != Kind::Checkpoint);
+            if frame.kind.is_entry() {
+                state.index.locate(frame, number, current.sequence, *position);
             }
         }
         state.shrink_cache(self.shared.config.cache_bytes_max);
+        Ok(())
     }
 
-    fn poison_if_failed(&self, result: &io::Result<()>) {
-        if let Err(error) = result {
-            tracing::error!(%error, "the journal cannot write: poisoned");
-            self.state().poisoned = Some((error.kind(), format!("the journal is poisoned: {error}")));
-        }
-    }
-
-    fn answer(&self, waiting: Vec<OnDurable>, result: &io::Result<()>) {
-        for told in waiting {
-            told(match result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            });
-        }
-    }
-
-    /// Files that nobody wants an entry of become spares, or go.
-    async fn recycle(&mut self) {
-        let idle: Vec<u64> = {
-            let mut state = self.state();
-            let idle: Vec<u64> = state
-                .index
-                .files
-                .wanted
-                .iter()
-                .filter(|(sequence, wanted)| **sequence < self.sequence && **wanted == 0)
-                .map(|(sequence, _)| *sequence)
-                .collect();
-            for sequence in &idle {
-                state.index.files.wanted.remove(sequence);
-                state.files.remove(sequence);
-            }
+    /// Gives away files that nobody wants an entry of, not even after a crash.
+    fn recycle(&mut self) {
+        let Some(current) = &self.current else { return };
+        let idle = {
+            let mut state = self.shared.state();
+            let idle = state.index.files.take_idle(current.sequence, self.durable_count);
+            idle.iter().for_each(|sequence| _ = state.files.remove(sequence));
             idle
         };
-        for sequence in idle {
-            if let Err(error) = self.retire(sequence).await {
-                // Space is not given back; nothing else depends on it.
-                tracing::warn!(%error, file = file_name(sequence), "journal file not recycled");
-            }
+        idle.iter().for_each(|sequence| _ = self.ends.remove(sequence));
+        for sequence in &idle {
+            tracing::debug!(file = file_name(*sequence), "journal file retired");
         }
+        self.shelf.retire(&idle);
     }
 
-    async fn retire(&mut self, sequence: u64) -> io::Result<()> {
-        let (disk, dir) = (&self.shared.disk, &self.shared.config.dir);
-        let path = format!("{dir}/{}", file_name(sequence));
-        let bytes = disk.open(&path).await?.len().await?;
-        if self.spares.len() >= SPARES_MAX || bytes != self.shared.config.file_bytes {
-            return disk.remove(&path).await;
+    async fn end(self, background: JoinHandle<()>) {
+        self.shelf.close();
+        // It ends by itself; a panic in it has cost a spare file at most.
+        let _ = background.await;
+        let (left, error) = {
+            let mut state = self.shared.state();
+            state.ended = true;
+            (state.drain(), state.check_open())
+        };
+        answer(left, &error);
+        self.shared.ended.notify_waiters();
+    }
+}
+
+impl Drop for Writer {
+    /// If the writer is gone before its end (a panic, or the runtime was dropped), nobody waits for it for ever.
+    fn drop(&mut self) {
+        let Ok(mut state) = self.shared.state.lock() else { return };
+        if !state.ended {
+            state.poison(&io::Error::other("its writer is gone"));
+            state.ended = true;
+            let left = state.drain();
+            drop(state);
+            drop(left);
+            self.shared.ended.notify_waiters();
         }
-        reached!("journal_file_recycled");
-        let spare = format!("{dir}/spare-{sequence:016x}");
-        disk.rename(&path, &spare).await?;
-        self.spares.push(spare);
-        Ok(())
+    }
+}
+
+fn answer(told: Vec<OnDurable>, result: &io::Result<()>) {
+    for told in told {
+        told(match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        });
     }
 }
