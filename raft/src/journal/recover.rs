@@ -7,8 +7,8 @@
 //! What was recovered is synced before anybody relies on it: after the death of a process, bytes that were never synced are still
 //! in the page cache, and a loss of power would take them back later.
 
-use super::frame::{ALIGN, BATCH_HEADER_BYTES, BatchHeader, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, Found, Frame};
-use super::frame::{Head, Kind, VERSION};
+use super::frame::{ALIGN, BATCH_HEADER_BYTES, BatchHeader, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, Frame};
+use super::frame::{Found as FoundFrame, Head, Kind, VERSION};
 use super::index::{Index, Place, SEQUENCE_MAX};
 use super::mark::Checkpoint;
 use super::shelf::{Named, file_name};
@@ -132,7 +132,7 @@ impl Candidate {
 
     /// The checkpoint that a whole first batch begins with.
     fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
-        let At::Whole { frames, .. } = look(&self.bytes, FILE_HEADER_BYTES, self.sequence) else { return Ok(None) };
+        let At::Whole(Found { frames, .. }) = look(&self.bytes, FILE_HEADER_BYTES, self.sequence) else { return Ok(None) };
         let Some((_, first)) = frames.first().filter(|(_, frame)| frame.kind == Kind::Checkpoint) else {
             return Err(self.corrupt(FILE_HEADER_BYTES, "the first frame is no checkpoint"));
         };
@@ -241,8 +241,8 @@ impl Recovered {
             if end == End::Reached {
                 return Ok(position);
             }
-            let (number, frames, next) = match look(&candidate.bytes, position, candidate.sequence) {
-                At::Whole { number, frames, next } => (number, frames, next),
+            let Found { number, frames, next } = match look(&candidate.bytes, position, candidate.sequence) {
+                At::Whole(found) => found,
                 At::Other(shape, framed) => {
                     let evidence = Evidence { end, later_batch: candidate.later_batch(position), shape };
                     match (decide(evidence), framed) {
@@ -287,15 +287,19 @@ impl Recovered {
     }
 }
 
+/// A batch and its frames, each with its position.
+struct Found {
+    number: u64,
+    frames: Vec<(u64, Frame)>,
+    /// Where another batch may follow.
+    next: u64,
+}
+
 /// What stands at a place where a batch could start.
 enum At {
-    Whole {
-        number: u64,
-        frames: Vec<(u64, Frame)>,
-        next: u64,
-    },
+    Whole(Found),
     /// For `Framed`: the batch, with wrong bytes in some payloads.
-    Other(Shape, Option<(u64, Vec<(u64, Frame)>, u64)>),
+    Other(Shape, Option<Found>),
 }
 
 fn look(bytes: &Bytes, position: u64, sequence: u64) -> At {
@@ -312,22 +316,22 @@ fn look(bytes: &Bytes, position: u64, sequence: u64) -> At {
     let mut frames = Vec::with_capacity(header.frames as usize);
     for _ in 0..header.frames {
         let frame = match Frame::decode(&bytes.slice(at..end), sequence) {
-            Some(Found::Whole(frame)) => frame,
-            Some(Found::Damaged(frame)) if frame.kind.is_entry() => {
+            Some(FoundFrame::Whole(frame)) => frame,
+            Some(FoundFrame::Damaged(frame)) if frame.kind.is_entry() => {
                 damaged = true;
                 frame
             }
-            Some(Found::Damaged(_)) | None => return begun,
+            Some(FoundFrame::Damaged(_)) | None => return begun,
         };
         let position = at as u64;
         at += frame.bytes();
         frames.push((position, keep_small(frame)));
     }
-    let next = (end as u64).next_multiple_of(ALIGN);
+    let found = Found { number: header.number, frames, next: (end as u64).next_multiple_of(ALIGN) };
     match (at == end, damaged) {
         (false, _) => begun,
-        (true, false) => At::Whole { number: header.number, frames, next },
-        (true, true) => At::Other(Shape::Framed, Some((header.number, frames, next))),
+        (true, false) => At::Whole(found),
+        (true, true) => At::Other(Shape::Framed, Some(found)),
     }
 }
 

@@ -272,7 +272,7 @@ impl Run {
         // Either of our own log, or of a newer term, so that nothing above fits.
         let ours = model.entries.iter().find(|entry| entry.id.index == index).map(|entry| entry.id);
         self.term += ahead % 2;
-        let last = ours.filter(|_| ahead % 2 == 0).unwrap_or(id(self.term, index));
+        let last = ours.filter(|_| ahead.is_multiple_of(2)).unwrap_or(id(self.term, index));
         let first = (last.index + 1).saturating_sub(retained).max(1);
         let retained: Vec<_> = (first..=last.index).map(|index| entry(last.term, index, 50)).collect();
         let from = retained.first().map_or(last.index + 1, |entry| entry.id.index);
