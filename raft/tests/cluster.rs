@@ -13,17 +13,19 @@ use floss_raft::machine::Machine;
 use floss_raft::transport::Transport;
 use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
 use floss_raft::types::{GroupId, Leadership, LogId, NodeId};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const GROUP: GroupId = GroupId(7);
 
-/// Keeps everything it was fed.
+/// Keeps everything it was fed. Panics at the word "poison" once it is told to.
 #[derive(Clone, Default)]
-struct List(Arc<Mutex<Vec<Bytes>>>);
+struct List(Arc<Mutex<Vec<Bytes>>>, Arc<AtomicBool>);
 
 impl Machine for List {
     fn apply(&mut self, id: LogId, payload: Option<Bytes>) -> Bytes {
+        assert!(!self.1.load(Ordering::SeqCst) || payload.as_deref() != Some(b"poison"), "poisoned");
         self.0.lock().unwrap().extend(payload);
         Bytes::copy_from_slice(&id.index.to_le_bytes())
     }
@@ -44,13 +46,15 @@ impl Machine for List {
     }
 }
 
-struct Quiet;
+/// Remembers which groups failed and what they said.
+#[derive(Default)]
+struct Failures(Mutex<Vec<String>>);
 
-impl HostObserver for Quiet {
+impl HostObserver for Failures {
     fn on_leadership(&self, _group: GroupId, _leadership: Leadership) {}
     fn on_node(&self, _node: NodeId, _alive: bool) {}
     fn on_group_failed(&self, group: GroupId, reason: &str) {
-        panic!("{group}: {reason}");
+        self.0.lock().unwrap().push(format!("{group}: {reason}"));
     }
     fn ping_payload(&self, _to: NodeId) -> Bytes {
         Bytes::new()
@@ -65,6 +69,7 @@ struct Node {
     host: Host,
     group: Group,
     list: List,
+    failures: Arc<Failures>,
     transport: TcpTransport,
     _serving: ServeGuard,
 }
@@ -118,13 +123,15 @@ impl Cluster {
             tail_entries: 64,
         };
         let disk = Arc::new(self.disks[index].clone());
-        let host = Host::open(config, disk, Arc::new(SystemClock), Arc::new(transport.clone()), Arc::new(Quiet)).await.unwrap();
+        let failures = Arc::new(Failures::default());
+        let seams = (Arc::new(SystemClock), Arc::new(transport.clone()));
+        let host = Host::open(config, disk, seams.0, seams.1, failures.clone()).await.unwrap();
         let serving = transport.serve(listener, Arc::new(host.clone()));
         host.set_nodes(vec![1, 2, 3]);
         let list = List::default();
         let spec = GroupSpec { id: GROUP, voters: vec![1, 2, 3], learners: vec![], initialize: true, elect: me == 1 };
         let group = host.open_group(spec, Box::new(list.clone())).await.unwrap();
-        self.nodes[index] = Some(Node { host, group, list, transport, _serving: serving });
+        self.nodes[index] = Some(Node { host, group, list, failures, transport, _serving: serving });
     }
 
     /// Stops without hand-over and forgets what was not synced.
@@ -152,7 +159,14 @@ impl Cluster {
         .await;
     }
 
+    fn node(&self, index: usize) -> &Node {
+        self.nodes[index].as_ref().unwrap()
+    }
+
     async fn converge(&self) -> Vec<Bytes> {
+        for node in self.nodes.iter().flatten() {
+            assert_eq!(*node.failures.0.lock().unwrap(), Vec::<String>::new());
+        }
         within("equal replicas", async || {
             let lists: Vec<Vec<Bytes>> = self.nodes.iter().flatten().map(|node| node.list.0.lock().unwrap().clone()).collect();
             lists.windows(2).all(|pair| pair[0] == pair[1]).then(|| lists[0].clone())
@@ -202,7 +216,7 @@ fn a_killed_leader_is_replaced_and_comes_back() {
         let mut distinct = list.clone();
         distinct.dedup();
         assert!(list.len() >= 101 && list.last() == Some(&Bytes::from_static(b"end")), "{} items", list.len());
-        let node = cluster.nodes[0].as_ref().unwrap();
+        let node = cluster.node(0);
         let pointers = node.group.pointers();
         assert!(pointers.applied <= pointers.committed && pointers.committed <= pointers.last, "{pointers:?}");
     });
@@ -237,13 +251,12 @@ fn a_lagging_replica_gets_a_snapshot_with_the_retained_log() {
             cluster.write(&format!("{n}")).await;
         }
         let leader = cluster.leader().await;
-        cluster.nodes[leader].as_ref().unwrap().group.compact().await.unwrap();
-        within("a purged log", async || (cluster.nodes[leader].as_ref().unwrap().group.pointers().purged > 50).then_some(()))
-            .await;
+        cluster.node(leader).group.compact().await.unwrap();
+        within("a purged log", async || (cluster.node(leader).group.pointers().purged > 50).then_some(())).await;
         cluster.start(lagging).await;
         cluster.write("end").await;
         let list = cluster.converge().await;
-        let replica = cluster.nodes[lagging].as_ref().unwrap();
+        let replica = cluster.node(lagging);
         assert!(replica.group.pointers().purged > 50, "it was brought by a snapshot");
         let last = replica.group.pointers().last;
         let entries = replica.group.read(1..last + 1, usize::MAX).await.unwrap();
@@ -276,9 +289,9 @@ fn leadership_moves_on_request() {
         let cluster = Cluster::new(60_000).await;
         cluster.write("a").await;
         let leader = cluster.leader().await;
-        cluster.nodes[leader].as_ref().unwrap().group.transfer_leader(None, Duration::from_secs(5)).await.unwrap();
+        cluster.node(leader).group.transfer_leader(None, Duration::from_secs(5)).await.unwrap();
         assert_ne!(cluster.leader().await, leader);
-        let answer = cluster.nodes[leader].as_ref().unwrap().transport.call(
+        let answer = cluster.node(leader).transport.call(
             (leader as u64 + 1) % 3 + 1,
             floss_raft::transport::PeerRequest {
                 channel: floss_raft::transport::PeerChannel::Server,
@@ -288,5 +301,98 @@ fn leadership_moves_on_request() {
             Duration::from_secs(5),
         );
         assert_eq!(answer.await.unwrap(), Bytes::from_static(b"echo"));
+    });
+}
+
+#[test]
+fn a_panicking_machine_stops_its_replica_only() {
+    block_on(async {
+        let cluster = Cluster::new(60_000).await;
+        cluster.write("a").await;
+        let leader = cluster.leader().await;
+        cluster.node(leader).list.1.store(true, Ordering::SeqCst);
+        let done = cluster.node(leader).group.propose(Bytes::from_static(b"poison")).await.unwrap();
+        assert!(done.await.is_err(), "nobody knows what became of it");
+        let failures = within("a failed replica", async || {
+            let failures = cluster.node(leader).failures.0.lock().unwrap().clone();
+            (!failures.is_empty()).then_some(failures)
+        })
+        .await;
+        assert!(failures.len() == 1 && failures[0].contains("poisoned"), "{failures:?}");
+        assert_eq!(cluster.node(leader).group.leadership().leader, None);
+        assert!(cluster.node(leader).group.propose(Bytes::from_static(b"x")).await.is_err());
+        // The others took the entry, elect, and go on; the node itself still answers.
+        cluster.write("b").await;
+        let next = cluster.leader().await;
+        assert_ne!(next, leader);
+        let list = cluster.node(next).list.0.lock().unwrap().clone();
+        assert!(list.starts_with(&[Bytes::from_static(b"a"), Bytes::from_static(b"poison")]), "{list:?}");
+        assert!(cluster.node(next).host.is_alive(leader as u64 + 1));
+    });
+}
+
+#[test]
+fn proposals_keep_their_order_also_after_sleep() {
+    block_on(async {
+        let cluster = Cluster::new(300).await;
+        cluster.write("first").await;
+        let leader = cluster.leader().await;
+        for round in 0..3 {
+            time::sleep(Duration::from_secs(4)).await;
+            let group = &cluster.node(leader).group;
+            let words: Vec<Bytes> = (0..200).map(|n| Bytes::from(format!("{round}.{n:03}"))).collect();
+            // Handed over side by side, as many clients do: none may fail because the group slept.
+            let proposed = futures_util::future::join_all(words.iter().map(|word| group.propose(word.clone()))).await;
+            for done in proposed {
+                done.unwrap().await.unwrap();
+            }
+            let list = cluster.converge().await;
+            assert_eq!(list[1 + round * 200..], words);
+        }
+    });
+}
+
+#[test]
+fn barriers_are_for_leaders() {
+    block_on(async {
+        let mut cluster = Cluster::new(60_000).await;
+        cluster.write("a").await;
+        let leader = cluster.leader().await;
+        let patience = Duration::from_secs(5);
+        let group = cluster.node(leader).group.clone();
+        let barriers = futures_util::future::join_all((0..100).map(|_| group.read_barrier(patience))).await;
+        assert!(barriers.iter().all(Result::is_ok), "{barriers:?}");
+        let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        assert!(cluster.node(one).group.read_barrier(patience).await.is_err());
+        cluster.kill(one).await;
+        cluster.kill(other).await;
+        assert!(group.read_barrier(Duration::from_secs(1)).await.is_err(), "alone it can prove nothing");
+        assert!(group.propose(Bytes::from_static(b"b")).await.is_err(), "nor append");
+    });
+}
+
+#[test]
+fn a_killed_cluster_member_catches_up_under_load() {
+    block_on(async {
+        let mut cluster = Cluster::new(60_000).await;
+        cluster.write("a").await;
+        let leader = cluster.leader().await;
+        let follower = (leader + 1) % 3;
+        for round in 0..4 {
+            if round == 1 {
+                cluster.kill(follower).await;
+            }
+            if round == 2 {
+                cluster.node(leader).group.compact().await.unwrap();
+                cluster.start(follower).await;
+            }
+            let group = cluster.node(leader).group.clone();
+            let payload = Bytes::from(vec![b'x'; 700]);
+            let proposed = futures_util::future::join_all((0..500).map(|_| group.propose(payload.clone()))).await;
+            for done in proposed {
+                done.unwrap().await.unwrap();
+            }
+        }
+        assert_eq!(cluster.converge().await.len(), 2001);
     });
 }

@@ -9,14 +9,14 @@
 
 use super::{PeerChannel, PeerRequest, PeerService, Transport, TransportError};
 use crate::env::BoxFuture;
-use crate::env::runtime::io::{AsyncReadExt, AsyncWriteExt};
+use crate::env::runtime::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use crate::env::runtime::net::{TcpListener, TcpStream};
 use crate::env::runtime::sync::{mpsc, oneshot};
 use crate::env::runtime::{select, spawn, split_tcp, time};
 use crate::types::{GroupId, NodeId};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -27,7 +27,13 @@ const FRAME_BYTES_MAX: usize = 256 << 20;
 const QUEUE_FRAMES_MAX: usize = 4096;
 /// Frames written with one call are at most about this large together.
 const WRITE_BYTES: usize = 1 << 20;
+/// Pieces up to this size are copied together; a larger one is cheaper as a part of its own in a vectored write.
+const COPY_BYTES_MAX: usize = 4 << 10;
+/// Small frames share one read.
+const READ_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A node that could not be reached is not dialled again for this long.
+const REDIAL_PAUSE: Duration = Duration::from_millis(50);
 const REQUEST: u8 = 0;
 const ANSWER: u8 = 1;
 const REFUSAL: u8 = 2;
@@ -76,7 +82,31 @@ struct WaitingCalls {
     /// Answers seen so far on this connection.
     answered: u64,
     calls: BTreeMap<u64, oneshot::Sender<Result<Bytes, TransportError>>>,
-    closed: Option<String>,
+    closed: Option<Closed>,
+}
+
+struct Closed {
+    reason: String,
+    /// Not to be dialled again before.
+    until: time::Instant,
+}
+
+impl Closed {
+    fn new(reason: String, pause: Duration) -> Self {
+        Self { reason, until: time::Instant::now() + pause }
+    }
+}
+
+/// Forgets a call whose caller went away, or got its answer.
+struct Waits {
+    waiting: Waiting,
+    id: u64,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        lock(&self.waiting).calls.remove(&self.id);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,8 +146,14 @@ impl TcpTransport {
     /// The link to `to`, dialled if there is none.
     fn link(&self, to: NodeId) -> Result<Link, TransportError> {
         let mut state = lock(&self.inner.state);
-        if let Some(link) = state.links.get(&to).filter(|link| lock(&link.waiting).closed.is_none()) {
-            return Ok(link.clone());
+        if let Some(link) = state.links.get(&to) {
+            match &lock(&link.waiting).closed {
+                None => return Ok(link.clone()),
+                Some(closed) if time::Instant::now() < closed.until => {
+                    return Err(TransportError::Unreachable { to, reason: closed.reason.clone() });
+                }
+                Some(_) => {}
+            }
         }
         let address = state.addresses.get(&to).cloned().ok_or(TransportError::UnknownPeer { to })?;
         let (frames, outgoing) = mpsc::channel(QUEUE_FRAMES_MAX);
@@ -143,8 +179,8 @@ impl Transport for TcpTransport {
         let (told, answer) = oneshot::channel();
         let (id, answered) = {
             let mut waiting = lock(&link.waiting);
-            if let Some(reason) = &waiting.closed {
-                return Box::pin(std::future::ready(Err(unreachable(reason))));
+            if let Some(closed) = &waiting.closed {
+                return Box::pin(std::future::ready(Err(unreachable(&closed.reason))));
             }
             waiting.next += 1;
             let id = waiting.next;
@@ -152,20 +188,20 @@ impl Transport for TcpTransport {
             (id, waiting.answered)
         };
         // Queued here, not in the future: call order is write order.
+        let waits = Waits { waiting: link.waiting.clone(), id };
         if link.frames.try_send(Outgoing { pieces: request_frame(id, request) }).is_err() {
-            lock(&link.waiting).calls.remove(&id);
             return Box::pin(std::future::ready(Err(unreachable("its queue is full or its connection closed"))));
         }
         Box::pin(async move {
+            let waits = waits;
             match time::timeout(timeout, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err(TransportError::Unreachable { to, reason: "the connection closed".to_string() }),
                 Err(_) => {
-                    let mut waiting = lock(&link.waiting);
-                    waiting.calls.remove(&id);
+                    let mut waiting = lock(&waits.waiting);
                     if waiting.answered == answered {
                         // Nothing came back all the while: the next call dials anew.
-                        waiting.closed.get_or_insert_with(|| "it fell silent".to_string());
+                        waiting.closed.get_or_insert_with(|| Closed::new("it fell silent".to_string(), Duration::ZERO));
                     }
                     Err(TransportError::Timeout { to, waited_ms: timeout.as_millis() as u64 })
                 }
@@ -215,22 +251,24 @@ fn answer_frame(id: u64, answer: Result<Bytes, String>) -> Vec<Bytes> {
 
 /// Dials, writes what is queued, hands answers to their calls; ends with the connection.
 async fn run_link(to: NodeId, address: String, hello: Hello, outgoing: mpsc::Receiver<Outgoing>, waiting: Waiting) {
-    let ended = match time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
-        Err(_) => "connect timed out".to_string(),
-        Ok(Err(error)) => format!("connect to {address}: {error}"),
+    let (ended, pause) = match time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
+        Err(_) => ("connect timed out".to_string(), REDIAL_PAUSE),
+        Ok(Err(error)) => (format!("connect to {address}: {error}"), REDIAL_PAUSE),
         Ok(Ok(stream)) => {
             _ = stream.set_nodelay(true);
             let (reader, writer) = split_tcp(stream);
-            select! {
+            let ended = select! {
                 biased;
                 error = write_frames(writer, Some(hello_bytes(&hello)), outgoing) => error,
-                error = read_answers(reader, to, &waiting) => error,
-            }
+                error = read_answers(BufReader::with_capacity(READ_BYTES, reader), to, &waiting) => error,
+            };
+            // It was there a moment ago.
+            (ended, Duration::ZERO)
         }
     };
     let calls = {
         let mut waiting = lock(&waiting);
-        waiting.closed = Some(ended.clone());
+        waiting.closed = Some(Closed::new(ended.clone(), pause));
         std::mem::take(&mut waiting.calls)
     };
     for told in calls.into_values() {
@@ -254,43 +292,84 @@ async fn write_frames(
     first: Option<Bytes>,
     mut outgoing: mpsc::Receiver<Outgoing>,
 ) -> String {
-    if let Some(first) = first
-        && let Err(error) = writer.write_all(&first).await
-    {
-        return format!("write: {error}");
+    let mut buffer = Pieces::default();
+    if let Some(first) = first {
+        buffer.push(first);
     }
-    let mut buffer = BytesMut::new();
     while let Some(frame) = outgoing.recv().await {
         let mut next = Some(frame);
         while let Some(frame) = next {
-            for piece in frame.pieces {
-                if piece.len() >= WRITE_BYTES {
-                    // Large payloads are not copied together.
-                    if let Err(error) = flush(&mut writer, &mut buffer).await {
-                        return error;
-                    }
-                    if let Err(error) = writer.write_all(&piece).await {
-                        return format!("write: {error}");
-                    }
-                } else {
-                    buffer.put_slice(&piece);
-                }
-            }
-            next = if buffer.len() < WRITE_BYTES { outgoing.try_recv().ok() } else { None };
+            frame.pieces.into_iter().for_each(|piece| buffer.push(piece));
+            next = if buffer.bytes < WRITE_BYTES { outgoing.try_recv().ok() } else { None };
         }
-        if let Err(error) = flush(&mut writer, &mut buffer).await {
-            return error;
+        buffer.close();
+        let written = async {
+            writer.write_all_buf(&mut buffer).await?;
+            writer.flush().await
+        };
+        if let Err(error) = written.await {
+            return format!("write: {error}");
         }
     }
     "this end closed it".to_string()
 }
 
-async fn flush(writer: &mut (impl AsyncWriteExt + Unpin), buffer: &mut BytesMut) -> Result<(), String> {
-    if !buffer.is_empty() {
-        writer.write_all(buffer).await.map_err(|error| format!("write: {error}"))?;
-        buffer.clear();
+/// What is to be written next. Small pieces lie together, large ones as they came.
+#[derive(Default)]
+struct Pieces {
+    closed: VecDeque<Bytes>,
+    open: BytesMut,
+    bytes: usize,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        if piece.len() <= COPY_BYTES_MAX {
+            self.open.put_slice(&piece);
+        } else {
+            self.close();
+            self.closed.push_back(piece);
+        }
     }
-    writer.flush().await.map_err(|error| format!("write: {error}"))
+
+    /// Needed once after the last push: only closed pieces are written.
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.closed.push_back(self.open.split().freeze());
+        }
+    }
+}
+
+impl Buf for Pieces {
+    fn remaining(&self) -> usize {
+        self.bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.closed.front().map_or(&[], |piece| piece)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let used = slices.len().min(self.closed.len());
+        for (slice, piece) in slices.iter_mut().zip(&self.closed) {
+            *slice = IoSlice::new(piece);
+        }
+        used
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes -= count;
+        while count > 0 {
+            let front = self.closed.front_mut().expect("no more is advanced over than remains");
+            let step = count.min(front.len());
+            front.advance(step);
+            count -= step;
+            if front.is_empty() {
+                self.closed.pop_front();
+            }
+        }
+    }
 }
 
 async fn read_answers(mut reader: impl AsyncReadExt + Unpin, to: NodeId, waiting: &Waiting) -> String {
@@ -336,7 +415,8 @@ async fn read_frame(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Byte
 
 async fn serve_connection(stream: TcpStream, own: Hello, service: Arc<dyn PeerService>, stopped: oneshot::Receiver<()>) {
     _ = stream.set_nodelay(true);
-    let (mut reader, writer) = split_tcp(stream);
+    let (reader, writer) = split_tcp(stream);
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let from = match read_hello(&mut reader, &own).await {
         Ok(from) => from,
         Err(error) => {
