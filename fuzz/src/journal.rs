@@ -6,9 +6,8 @@ use floss_raft::env::disk::Disk;
 use floss_raft::env::disk_mem::MemDisk;
 use floss_raft::env::runtime::block_on;
 use floss_raft::env::runtime::sync::oneshot;
-use floss_raft::journal::frame::{FILE_HEADER_BYTES, FileHeader};
-use floss_raft::journal::recover::file_name;
-use floss_raft::journal::{Journal, JournalConfig, JournalEntry};
+use floss_raft::journal::frame::{FILE_HEADER_BYTES, FileHeader, Head};
+use floss_raft::journal::{Journal, JournalConfig, JournalEntry, file_name};
 use floss_raft::types::{GroupId, LogId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -151,7 +150,10 @@ pub fn check_journal_recovery(input: &[u8]) {
 pub fn check_journal_file(input: &[u8]) {
     block_on(async {
         let disk = MemDisk::new();
-        let sequence = FileHeader::decode(input).map_or(1, |header| header.sequence);
+        let sequence = match FileHeader::decode(input) {
+            Head::Ours(header) => header.sequence,
+            Head::OtherVersion(_) | Head::Unreadable => 1,
+        };
         let path = format!("{DIR}/{}", file_name(sequence));
         let file = disk.create(&path, input.len() as u64).await.expect("an empty disk");
         file.write_at(0, vec![Bytes::copy_from_slice(input)]).await.expect("this disk does not fail");

@@ -25,6 +25,8 @@ mod shelf;
 mod state;
 mod writer;
 
+pub use shelf::file_name;
+
 use crate::env::BoxFuture;
 use crate::env::disk::Disk;
 use crate::env::runtime::sync::{Notify, oneshot};
