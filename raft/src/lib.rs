@@ -4,6 +4,7 @@
 //! replica; own the seams to disk, time and network.
 //! Must not know: tables, batches, offsets, the Fluss protocol. Nothing outside sees a type of openraft.
 //! Reading order: `env`, `types`, `machine`, `journal`, `transport`, `group`, `host`, `adapter`.
+#![cfg_attr(madsim, allow(clippy::disallowed_methods))] // there the standard clock is the simulated one
 
 mod adapter;
 pub mod env;

@@ -2,6 +2,7 @@
 //!
 //! Reading order: `config`, `node`, `forming`, `net/`, `dispatch`, `handlers/`, `replica/`, `coordinator/`, `reconcile`,
 //! `errors`, `limits`.
+#![cfg_attr(madsim, allow(clippy::disallowed_methods))] // there the standard clock is the simulated one
 
 mod admin;
 pub mod config;

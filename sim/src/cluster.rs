@@ -1,24 +1,67 @@
-//! Nodes of the simulator, each running `server::node::open`: the shipped code on a simulated disk, network and clock.
+//! Nodes of a simulated cluster: the shipped `node::open` on a simulated disk, with lives that end and begin.
 
-use crate::disk::{Latency, SimDisk};
+use crate::disk::{PowerLoss, SimDisk};
 use crate::draw::Draws;
-use crate::history::{DumpBatch, Event, NodeNo, Replica};
-use crate::network::Network;
+use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Replica};
+use crate::network::{FaultyTransport, Links};
 use crate::plan::Plan;
-use crate::rows::values_of;
+use crate::recorder::Recorder;
+use crate::workload::rows;
 use floss_protocol::ids::{BucketId, TableBucket, TableId};
 use floss_protocol::log_batch::LogBatch;
 use floss_raft::env::clock::{Clock, SystemClock};
+use floss_raft::env::runtime::sync::Notify;
+use floss_raft::env::runtime::{select, time};
+use floss_raft::transport::Transport;
 use floss_server::config::{NodeConfig, Tuning};
-use floss_server::node::{self, Node, Seams};
-use madsim::runtime::{Handle, NodeHandle};
-use std::collections::BTreeMap;
+use floss_server::node::{self, Node, ReplicaProbe, Seams};
+use madsim::runtime::Handle;
+use madsim::task::NodeId as SimNodeId;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const CLIENT_PORT: u16 = 9123;
-const PEER_PORT: u16 = 9223;
+const PEER_PORT: u16 = 9124;
+/// A node that gave up is started again after so long, as an operator would.
+const RESTART_PAUSE: Duration = Duration::from_millis(300);
+const READ_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A wall clock that is off.
+pub struct Cluster {
+    plan: Arc<Plan>,
+    recorder: Arc<Recorder>,
+    handle: Handle,
+    pub links: Arc<Links>,
+    members: Mutex<BTreeMap<NodeNo, Member>>,
+    table_ids: Mutex<Vec<i64>>,
+}
+
+struct Member {
+    id: SimNodeId,
+    disk: SimDisk,
+    boot: u32,
+    up: bool,
+    life: Arc<Life>,
+    /// Faults of the disk that are active now, and whether one was since the start: what fails then, may.
+    disk_faults: u32,
+    excused: bool,
+    /// Faults that keep it down.
+    holds: BTreeSet<usize>,
+}
+
+/// What a running process shows to the harness.
+#[derive(Default)]
+struct Life {
+    node: Mutex<Option<Arc<Node>>>,
+    trouble: Mutex<Option<String>>,
+    stop: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A clock that is off.
 struct SkewedClock {
     skew_ms: i64,
 }
@@ -29,185 +72,297 @@ impl Clock for SkewedClock {
     }
 }
 
-pub struct Cluster {
-    pub network: Arc<Network>,
-    slots: Vec<Slot>,
-    config: Vec<NodeConfig>,
-    skew_ms: Vec<i64>,
-    /// Table id and bucket -> bucket over all tables.
-    pub buckets: BTreeMap<TableBucket, u32>,
-}
-
-struct Slot {
-    /// Made at the first start.
-    handle: Option<NodeHandle>,
-    disk: SimDisk,
-    /// What the next life finds.
-    next_disk: Arc<Mutex<SimDisk>>,
-    boot: u32,
-    up: bool,
-    node: Arc<Mutex<Option<Arc<Node>>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub fn address(node: NodeNo) -> String {
-    format!("10.0.0.{node}:{CLIENT_PORT}")
-}
-
 impl Cluster {
-    /// Makes the machines; nothing runs yet.
-    pub fn new(plan: &Plan, draws: Draws) -> Self {
-        let environment = &plan.environment;
-        let network = Network::new(draws, (environment.link_us_min, environment.link_us_max), environment.loss_per_mille);
-        let peers: Vec<String> = (1..=plan.nodes).map(|node| format!("{node}=10.0.0.{node}:{PEER_PORT}")).collect();
-        let tuning = Tuning {
-            journal_file_bytes: environment.journal_file_bytes,
-            journal_cache_bytes: environment.journal_cache_bytes,
-            sleep_after_ms: environment.sleep_after_ms,
-            ..Default::default()
-        };
-        let config = (1..=plan.nodes).map(|node| NodeConfig {
-            node_id: node,
+    /// Machines without power.
+    pub fn new(handle: Handle, plan: Arc<Plan>, recorder: Arc<Recorder>) -> Self {
+        let draws = Draws::new(plan.seed);
+        let members = (1..=plan.nodes).map(|number| {
+            let name = format!("n{number}");
+            let address = format!("10.0.0.{number}").parse().expect("an address");
+            let sim = handle.create_node().name(name).ip(address).build();
+            let disk = SimDisk::new(draws, number, plan.environment.disk);
+            let life = Arc::default();
+            (
+                number,
+                Member { id: sim.id(), disk, boot: 0, up: false, life, disk_faults: 0, excused: false, holds: BTreeSet::new() },
+            )
+        });
+        let members = Mutex::new(members.collect());
+        let links = Arc::new(Links::new(draws));
+        links.add_loss(plan.environment.loss_per_mille as i64);
+        Self { plan, recorder, handle, links, members, table_ids: Mutex::default() }
+    }
+
+    pub fn nodes(&self) -> Vec<NodeNo> {
+        (1..=self.plan.nodes).collect()
+    }
+
+    pub fn client_addresses(&self) -> Vec<String> {
+        self.nodes().iter().map(|number| format!("10.0.0.{number}:{CLIENT_PORT}")).collect()
+    }
+
+    pub fn sim_id(&self, number: NodeNo) -> SimNodeId {
+        lock(&self.members)[&number].id
+    }
+
+    pub fn set_table_ids(&self, ids: Vec<i64>) {
+        *lock(&self.table_ids) = ids;
+    }
+
+    pub fn is_up(&self, number: NodeNo) -> bool {
+        lock(&self.members)[&number].up
+    }
+
+    /// Keeps it down until every fault that does so has been released.
+    pub fn hold(&self, number: NodeNo, fault: usize) {
+        lock(&self.members).get_mut(&number).expect("nodes are numbered").holds.insert(fault);
+    }
+
+    /// True if nothing keeps it down any more.
+    pub fn release(&self, number: NodeNo, fault: usize) -> bool {
+        let mut members = lock(&self.members);
+        let holds = &mut members.get_mut(&number).expect("nodes are numbered").holds;
+        holds.remove(&fault);
+        holds.is_empty()
+    }
+
+    /// Starts the process, unless it runs or is kept down.
+    pub fn boot(&self, number: NodeNo) {
+        let mut members = lock(&self.members);
+        let member = members.get_mut(&number).expect("nodes are numbered");
+        if member.up || !member.holds.is_empty() {
+            return;
+        }
+        member.boot += 1;
+        member.up = true;
+        member.excused = member.disk_faults > 0;
+        member.life = Arc::default();
+        let boot = member.boot;
+        self.recorder.push(Event::Boot { node: number, boot });
+        // A killed node of madsim takes no tasks before it is restarted.
+        self.handle.restart(member.id);
+        let process = self.handle.get_node(member.id).expect("created above");
+        let (disk, life, links) = (member.disk.clone(), member.life.clone(), self.links.clone());
+        let skew_ms = self.plan.environment.clock_skew_ms[number as usize - 1];
+        process.spawn(run_node(self.config(number), disk, SkewedClock { skew_ms }, links, life));
+    }
+
+    fn config(&self, number: NodeNo) -> NodeConfig {
+        let environment = &self.plan.environment;
+        let initial = self.nodes().iter().map(|node| format!("{node}=10.0.0.{node}:{PEER_PORT}")).collect();
+        NodeConfig {
+            node_id: number,
             data_dir: String::new(),
-            listen: address(node),
+            listen: format!("10.0.0.{number}:{CLIENT_PORT}"),
             advertise: None,
-            peer_listen: format!("10.0.0.{node}:{PEER_PORT}"),
+            peer_listen: format!("10.0.0.{number}:{PEER_PORT}"),
             peer_advertise: None,
             admin_listen: None,
-            initial_nodes: peers.clone(),
+            initial_nodes: initial,
             join: Vec::new(),
-            tuning: tuning.clone(),
-        });
-        let latency: Latency = environment.disk;
-        let slots = (1..=plan.nodes).map(|node| {
-            let disk = SimDisk::new(draws, node, latency);
-            Slot { handle: None, next_disk: Arc::new(Mutex::new(disk.clone())), disk, boot: 0, up: false, node: Arc::default() }
-        });
-        Self {
-            network,
-            slots: slots.collect(),
-            config: config.collect(),
-            skew_ms: environment.clock_skew_ms.clone(),
-            buckets: BTreeMap::new(),
-        }
-    }
-
-    pub fn nodes(&self) -> impl Iterator<Item = NodeNo> + use<> {
-        1..=self.slots.len() as u64
-    }
-
-    pub fn disk(&self, node: NodeNo) -> &SimDisk {
-        &self.slots[node as usize - 1].disk
-    }
-
-    pub fn machine(&self, node: NodeNo) -> &NodeHandle {
-        self.slots[node as usize - 1].handle.as_ref().expect("faults come after the first start")
-    }
-
-    pub fn is_up(&self, node: NodeNo) -> bool {
-        self.slots[node as usize - 1].up
-    }
-
-    pub fn start(&mut self, node: NodeNo) -> Event {
-        let config = self.config[node as usize - 1].clone();
-        let skew_ms = self.skew_ms[node as usize - 1];
-        let network = self.network.clone();
-        let slot = &mut self.slots[node as usize - 1];
-        (slot.up, slot.boot) = (true, slot.boot + 1);
-        *lock(&slot.next_disk) = slot.disk.clone();
-        if let Some(handle) = &slot.handle {
-            Handle::current().restart(handle.id());
-            return Event::Boot { node, boot: slot.boot };
-        }
-        let (disk, held) = (slot.next_disk.clone(), slot.node.clone());
-        let life = move || {
-            let (config, network, held) = (config.clone(), network.clone(), held.clone());
-            let disk = lock(&disk).clone();
-            async move {
-                let seams = Seams {
-                    disk: Arc::new(disk),
-                    clock: Arc::new(SkewedClock { skew_ms }),
-                    wrap_transport: Box::new(move |inner| network.wrap(node, inner)),
-                };
-                match node::open(config, seams).await {
-                    Ok(opened) => *lock(&held) = Some(Arc::new(opened)),
-                    Err(error) => panic!("n{node} does not start: {error}"),
-                }
-                std::future::pending::<()>().await
-            }
-        };
-        let simulator = Handle::current();
-        let machine = simulator.create_node().name(format!("n{node}")).ip([10, 0, 0, node as u8].into());
-        slot.handle = Some(machine.init(life).build());
-        Event::Boot { node, boot: slot.boot }
-    }
-
-    /// Ends the process. With `power`, what was not synced is lost.
-    pub fn kill(&mut self, node: NodeNo, power: bool) -> Event {
-        let slot = &mut self.slots[node as usize - 1];
-        Handle::current().kill(slot.handle.as_ref().expect("it runs").id());
-        *lock(&slot.node) = None;
-        slot.disk = if power { slot.disk.lose_power().0 } else { slot.disk.end_life() };
-        slot.up = false;
-        Event::Down { node, boot: slot.boot }
-    }
-
-    fn running(&self, node: NodeNo) -> Option<Arc<Node>> {
-        lock(&self.slots[node as usize - 1].node).clone()
-    }
-
-    /// What the replicas of a node are like; None while it is down or starting.
-    pub fn probe(&self, node: NodeNo) -> Option<Event> {
-        let replicas = self.running(node)?.probe().replicas;
-        let replicas = replicas.into_iter().map(|replica| Replica {
-            group: replica.group.0,
-            bucket: replica.bucket.and_then(|bucket| self.buckets.get(&bucket).copied()),
-            term: replica.leadership.term,
-            leader: replica.leadership.leader,
-            ready: replica.leadership.ready,
-            pointers: {
-                let p = replica.pointers;
-                [p.purged, p.snapshot, p.applied, p.committed, p.last]
+            tuning: Tuning {
+                journal_file_bytes: environment.journal_file_bytes,
+                journal_cache_bytes: environment.journal_cache_bytes,
+                sleep_after_ms: environment.sleep_after_ms,
+                tail_entries: environment.tail_entries,
+                compact_entries: environment.compact_entries,
+                upkeep_ms: environment.upkeep_ms,
+                ..Tuning::default()
             },
-            log_start: replica.log_start,
-            high_watermark: replica.high_watermark,
-            writers_digest: replica.writers_digest,
-            failed: replica.failed,
-        });
-        Some(Event::Probe { node, boot: self.slots[node as usize - 1].boot, replicas: replicas.collect() })
+        }
     }
 
-    /// Who leads a bucket or (None) the catalog, as the nodes themselves say; the newest term wins.
-    pub fn leader(&self, bucket: Option<u32>) -> Option<NodeNo> {
-        let mut best: Option<(u64, NodeNo)> = None;
-        for node in self.nodes().filter(|node| self.is_up(*node)) {
-            let Some(Event::Probe { replicas, .. }) = self.probe(node) else { continue };
-            for replica in replicas.iter().filter(|replica| replica.bucket == bucket && replica.ready) {
-                if (bucket.is_some() || replica.group == 0) && best.is_none_or(|(term, _)| term < replica.term) {
-                    best = Some((replica.term, node));
-                }
+    /// kill -9. True if it ran.
+    pub fn crash(&self, number: NodeNo) -> bool {
+        let mut members = lock(&self.members);
+        let member = members.get_mut(&number).expect("nodes are numbered");
+        let was_up = self.end_life(number, member);
+        member.disk = member.disk.end_life();
+        was_up
+    }
+
+    /// Power is cut, also for a machine whose process had died before.
+    pub fn lose_power(&self, number: NodeNo) -> PowerLoss {
+        let mut members = lock(&self.members);
+        let member = members.get_mut(&number).expect("nodes are numbered");
+        // First the process, then the image: nothing it could still say is true afterwards.
+        self.end_life(number, member);
+        let (disk, loss) = member.disk.lose_power();
+        member.disk = disk;
+        loss
+    }
+
+    fn end_life(&self, number: NodeNo, member: &mut Member) -> bool {
+        self.handle.kill(member.id);
+        lock(&member.life.node).take();
+        let was_up = std::mem::replace(&mut member.up, false);
+        if was_up {
+            self.recorder.push(Event::Down { node: number, boot: member.boot });
+        }
+        was_up
+    }
+
+    /// Asks for a graceful stop; the process ends when it is done.
+    pub fn ask_to_stop(&self, number: NodeNo) {
+        lock(&self.members)[&number].life.stop.notify_one();
+    }
+
+    pub fn pause(&self, number: NodeNo) {
+        self.handle.pause(self.sim_id(number));
+    }
+
+    pub fn resume(&self, number: NodeNo) {
+        self.handle.resume(self.sim_id(number));
+    }
+
+    pub fn disk(&self, number: NodeNo) -> SimDisk {
+        lock(&self.members)[&number].disk.clone()
+    }
+
+    /// From now on the node may fail.
+    pub fn begin_disk_fault(&self, number: NodeNo) {
+        let mut members = lock(&self.members);
+        let member = members.get_mut(&number).expect("nodes are numbered");
+        member.disk_faults += 1;
+        member.excused = true;
+    }
+
+    pub fn end_disk_fault(&self, number: NodeNo) {
+        let mut members = lock(&self.members);
+        let member = members.get_mut(&number).expect("nodes are numbered");
+        member.disk_faults = member.disk_faults.saturating_sub(1);
+    }
+
+    /// The process, if it runs and has opened.
+    pub fn node(&self, number: NodeNo) -> Option<Arc<Node>> {
+        let members = lock(&self.members);
+        let member = &members[&number];
+        if member.up { lock(&member.life.node).clone() } else { None }
+    }
+
+    /// The probe of each node that runs.
+    pub fn probe(&self) -> Vec<Event> {
+        let probe = |number| {
+            let node = self.node(number)?;
+            let boot = lock(&self.members)[&number].boot;
+            let replicas = node.probe().replicas.iter().map(|probe| self.replica(probe)).collect();
+            Some(Event::Probe { node: number, boot, replicas })
+        };
+        self.nodes().into_iter().filter_map(probe).collect()
+    }
+
+    fn replica(&self, probe: &ReplicaProbe) -> Replica {
+        let pointers = probe.pointers;
+        Replica {
+            group: probe.group.0,
+            bucket: probe.bucket.and_then(|bucket| self.bucket_no(bucket)),
+            term: probe.leadership.term,
+            leader: probe.leadership.leader,
+            ready: probe.leadership.ready,
+            pointers: [pointers.purged, pointers.snapshot, pointers.applied, pointers.committed, pointers.last],
+            log_start: probe.log_start,
+            high_watermark: probe.high_watermark,
+            writers_digest: probe.writers_digest,
+            failed: probe.failed.clone(),
+        }
+    }
+
+    fn bucket_no(&self, bucket: TableBucket) -> Option<BucketNo> {
+        let table = lock(&self.table_ids).iter().position(|id| *id == bucket.table_id.0)?;
+        Some(self.plan.first_bucket(table) + bucket.bucket.0 as u32)
+    }
+
+    pub fn table_bucket(&self, bucket: BucketNo) -> Option<TableBucket> {
+        let (table, number) = self.plan.bucket(bucket)?;
+        let table_id = TableId(*lock(&self.table_ids).get(table)?);
+        Some(TableBucket { table_id, partition_id: None, bucket: BucketId(number) })
+    }
+
+    /// Starts nodes again that gave up because of their disk; one that gave up without cause is a finding.
+    pub async fn supervise(&self) {
+        for number in self.nodes() {
+            let Some(trouble) = self.trouble(number) else { continue };
+            if !lock(&self.members)[&number].excused {
+                self.recorder.push(Event::Broken { what: format!("n{number} gave up, its disk was fine: {trouble}") });
+                return;
+            }
+            self.recorder.note(format!("n{number} gave up: {trouble}"));
+            self.crash(number);
+            time::sleep(RESTART_PAUSE).await;
+            self.boot(number);
+        }
+    }
+
+    fn trouble(&self, number: NodeNo) -> Option<String> {
+        let life = {
+            let members = lock(&self.members);
+            let member = &members[&number];
+            if !member.up {
+                return None;
+            }
+            member.life.clone()
+        };
+        let trouble = lock(&life.trouble).clone();
+        trouble.or_else(|| {
+            let probe = self.node(number)?.probe();
+            let failed = probe.replicas.into_iter().find(|replica| replica.failed.is_some())?;
+            Some(format!("{}: {}", failed.group, failed.failed.unwrap_or_default()))
+        })
+    }
+
+    /// Everything a replica holds.
+    pub async fn dump(&self, number: NodeNo, bucket: BucketNo, replica: &Replica) -> Event {
+        let batches = match (self.node(number), self.table_bucket(bucket)) {
+            (Some(node), Some(table_bucket)) => {
+                let read = time::timeout(READ_PATIENCE, node.read_replica(table_bucket, replica.log_start)).await;
+                read.unwrap_or_else(|_| Err(format!("no answer within {READ_PATIENCE:?}")))
+            }
+            _ => Err("the node does not run".to_owned()),
+        };
+        let batches = batches.map(|batches| batches.into_iter().map(|(base, bytes)| dump_batch(bucket, base, bytes)).collect());
+        let (log_start, high_watermark) = (replica.log_start, replica.high_watermark);
+        Event::Dump { node: number, bucket, log_start, high_watermark, batches }
+    }
+}
+
+fn dump_batch(bucket: BucketNo, base_offset: i64, bytes: bytes::Bytes) -> DumpBatch {
+    let digest = crate::draw::digest(&bytes);
+    match LogBatch::read(&bytes, 0) {
+        Ok(batch) => {
+            let rows = rows::decode(bucket, &batch, None);
+            let records = i64::from(batch.header().last_offset_delta) + 1;
+            // What the bytes say about themselves counts, not what the index says.
+            let rows = if batch.header().base_offset.0 == base_offset { rows } else { vec![Err("wrong base offset".into())] };
+            DumpBatch { base_offset, records, digest, rows }
+        }
+        Err(error) => DumpBatch { base_offset, records: 1, digest, rows: vec![Err(error.to_string())] },
+    }
+}
+
+async fn run_node(config: NodeConfig, disk: SimDisk, clock: SkewedClock, links: Arc<Links>, life: Arc<Life>) {
+    let me = config.node_id;
+    let wrap = move |inner| Arc::new(FaultyTransport::new(me, links.clone(), inner)) as Arc<dyn Transport>;
+    let seams = Seams { disk: Arc::new(disk), clock: Arc::new(clock), wrap_transport: Box::new(wrap) };
+    let node = match node::open(config, seams).await {
+        Ok(node) => Arc::new(node),
+        Err(error) => {
+            *lock(&life.trouble) = Some(error.to_string());
+            return;
+        }
+    };
+    *lock(&life.node) = Some(node.clone());
+    let failed = select! {
+        biased;
+        () = life.stop.notified() => None,
+        reason = node.failed() => Some(reason),
+    };
+    match failed {
+        Some(reason) => *lock(&life.trouble) = Some(reason),
+        None => {
+            lock(&life.node).take();
+            if let Some(node) = Arc::into_inner(node) {
+                node.stop().await;
             }
         }
-        best.map(|(_, node)| node)
-    }
-
-    /// Everything that the node's replica of a bucket holds; None if it has none.
-    pub async fn dump(&self, node: NodeNo, table: i64, bucket: i32) -> Option<Event> {
-        let running = self.running(node)?;
-        let id = TableBucket { table_id: TableId(table), partition_id: None, bucket: BucketId(bucket) };
-        let replica = running.probe().replicas.into_iter().find(|replica| replica.bucket == Some(id))?;
-        let number = *self.buckets.get(&id)?;
-        let batches = running.read_replica(id, 0).await.and_then(|batches| {
-            let dump = |(base_offset, bytes)| {
-                let batch = LogBatch::read(&bytes, 0).map_err(|error| error.to_string())?;
-                let rows = values_of(number, &batch, None);
-                Ok(DumpBatch { base_offset, records: batch.offset_count(), digest: crate::draw::digest(&bytes), rows })
-            };
-            batches.into_iter().map(dump).collect()
-        });
-        Some(Event::Dump { node, bucket: number, log_start: replica.log_start, high_watermark: replica.high_watermark, batches })
     }
 }

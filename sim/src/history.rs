@@ -137,6 +137,10 @@ pub enum Event {
         boot: u32,
         replicas: Vec<Replica>,
     },
+    /// An answer that no client can live with, or a node that failed without cause.
+    Broken {
+        what: String,
+    },
     /// Fault, restart, heal: for people.
     Note {
         text: String,
@@ -191,6 +195,7 @@ impl fmt::Display for Event {
                 write!(f, "probe n{node} boot={boot}")?;
                 replicas.iter().try_for_each(|replica| write!(f, " | {replica}"))
             }
+            Self::Broken { what } => write!(f, "broken {what}"),
             Self::Note { text } => write!(f, "note {text}"),
             Self::Boot { node, boot } => write!(f, "boot n{node} boot={boot}"),
             Self::Down { node, boot } => write!(f, "down n{node} boot={boot}"),

@@ -3,11 +3,10 @@
 //! Purpose: run the shipped server under faults that are data, judge what clients and replicas saw, and say the seed that shows a
 //! bug. Only with `--cfg madsim` does it run clusters; the judging parts compile everywhere.
 //! Must not know: how the server works inside, beyond what `server::node` shows.
-//! Reading order: `draw`, `plan`, `history`, `oracle`, `disk`, `network`, `cluster`, `client`, `workload`, `run`, `parent`, `mutants`.
-#![recursion_limit = "512"]
+//! Reading order: `draw`, `plan`, `history`, `oracle`, `recorder`, `disk`, `network`, `cluster`, `client`, `workload`, `nemesis`, `run`,
+//! `parent`, `mutants`, `regressions`.
 #![allow(clippy::disallowed_methods)] // the harness itself reads files, starts processes and measures time
 
-#[cfg(madsim)]
 pub mod client;
 #[cfg(madsim)]
 pub mod cluster;
@@ -16,13 +15,13 @@ pub mod draw;
 pub mod history;
 pub mod mutants;
 #[cfg(madsim)]
+pub mod nemesis;
 pub mod network;
 pub mod oracle;
 pub mod parent;
 pub mod plan;
-#[cfg(madsim)]
-pub mod rows;
+pub mod recorder;
+pub mod regressions;
 #[cfg(madsim)]
 pub mod run;
-#[cfg(madsim)]
 pub mod workload;

@@ -1,131 +1,196 @@
-//! Faults between nodes: wraps the shipped TCP transport and loses, delays and doubles what passes.
+//! Bad links between nodes: requests and answers that are lost, late, or arrive twice. Per directed pair.
+//!
+//! It stands between a node and its TCP transport, so a lost message costs its sender the whole timeout, as on a real network where
+//! a connection has died silently. Client connections are cut in madsim itself (`nemesis`).
 
 use crate::draw::{Draws, Source, Stream};
 use crate::history::NodeNo;
 use bytes::Bytes;
 use floss_raft::env::BoxFuture;
-use floss_raft::env::runtime::time::{self, Instant};
+use floss_raft::env::runtime::time::Instant;
+use floss_raft::env::runtime::{spawn, time};
 use floss_raft::transport::{PeerRequest, Transport, TransportError};
-use std::collections::{BTreeMap, BTreeSet};
+use floss_raft::types::NodeId;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is wrong with the links at the moment. Directed: `(from, to)`.
-#[derive(Clone, Debug, Default)]
-pub struct LinkFaults {
-    pub cut: BTreeSet<(NodeNo, NodeNo)>,
-    pub loss_per_mille: u64,
-    pub twice_per_mille: u64,
-    pub delay_ms_max: u64,
-}
-
 /// All links of a cluster.
-pub struct Network {
+pub struct Links {
     draws: Draws,
-    link_us: (u64, u64),
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    faults: LinkFaults,
-    links: BTreeMap<(NodeNo, NodeNo), Arc<Link>>,
-    lost: u64,
-    doubled: u64,
+    /// How many faults cut a link at the moment.
+    cut: BTreeMap<(NodeNo, NodeNo), u32>,
+    loss_per_mille: u64,
+    delay_ms_max: u64,
+    twice_per_mille: u64,
+    sources: BTreeMap<(NodeNo, NodeNo), Arc<LinkSource>>,
+    /// Nothing overtakes on a link: when the last delayed message leaves.
+    leaves: BTreeMap<(NodeNo, NodeNo), Instant>,
+    counts: LinkCounts,
 }
 
-struct Link {
+struct LinkSource {
     loss: Source,
     delay: Source,
     twice: Source,
 }
 
-/// Fate of one message.
-struct Fate {
-    lost: bool,
-    doubled: bool,
-    after: Duration,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounts {
+    pub cut: u64,
+    pub lost: u64,
+    pub delayed: u64,
+    pub doubled: u64,
 }
 
-impl Network {
-    pub fn new(draws: Draws, link_us: (u64, u64), loss_per_mille: u64) -> Arc<Self> {
-        let faults = LinkFaults { loss_per_mille, ..Default::default() };
-        Arc::new(Self { draws, link_us, state: Mutex::new(State { faults, ..Default::default() }) })
-    }
+struct Fate {
+    lost: bool,
+    delay: Duration,
+    again_after: Option<Duration>,
+}
 
-    /// The transport of `me`, with this network's faults.
-    pub fn wrap(self: &Arc<Self>, me: NodeNo, inner: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        Arc::new(FaultyTransport { me, inner, network: self.clone() })
-    }
-
-    pub fn change(&self, change: impl FnOnce(&mut LinkFaults)) {
-        change(&mut self.state().faults);
-    }
-
-    /// Messages lost and doubled so far.
-    pub fn counts(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.lost, state.doubled)
+impl Links {
+    pub fn new(draws: Draws) -> Self {
+        Self { draws, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn cut(&self, from: NodeNo, to: NodeNo) {
+        *self.state().cut.entry((from, to)).or_default() += 1;
+    }
+
+    pub fn mend(&self, from: NodeNo, to: NodeNo) {
+        if let Some(cuts) = self.state().cut.get_mut(&(from, to)) {
+            *cuts = cuts.saturating_sub(1);
+        }
+    }
+
+    /// Loss of all links, per mille, on top of what is there; negative takes away.
+    pub fn add_loss(&self, per_mille: i64) {
+        let mut state = self.state();
+        state.loss_per_mille = state.loss_per_mille.saturating_add_signed(per_mille);
+    }
+
+    pub fn add_delay(&self, ms_max: i64) {
+        let mut state = self.state();
+        state.delay_ms_max = state.delay_ms_max.saturating_add_signed(ms_max);
+    }
+
+    pub fn add_twice(&self, per_mille: i64) {
+        let mut state = self.state();
+        state.twice_per_mille = state.twice_per_mille.saturating_add_signed(per_mille);
+    }
+
+    /// No cut, no loss, no delay.
+    pub fn mend_all(&self) {
+        let mut state = self.state();
+        state.cut.clear();
+        (state.loss_per_mille, state.delay_ms_max, state.twice_per_mille) = (0, 0, 0);
+    }
+
+    pub fn counts(&self) -> LinkCounts {
+        self.state().counts
+    }
+
     fn fate(&self, from: NodeNo, to: NodeNo) -> Fate {
         let mut state = self.state();
+        let state = &mut *state;
         let entity = from << 8 | to;
-        let fresh = || {
+        let source = state.sources.entry((from, to)).or_insert_with(|| {
             let source = |stream| self.draws.source(stream, entity);
-            Arc::new(Link { loss: source(Stream::LinkLoss), delay: source(Stream::LinkDelay), twice: source(Stream::LinkTwice) })
-        };
-        let link = state.links.entry((from, to)).or_insert_with(fresh).clone();
-        let faults = &state.faults;
-        let extra_ms = if faults.delay_ms_max > 0 { link.delay.below(faults.delay_ms_max + 1) } else { 0 };
-        let after = Duration::from_micros(link.delay.between(self.link_us.0, self.link_us.1)) + Duration::from_millis(extra_ms);
-        let lost = faults.cut.contains(&(from, to)) || link.loss.chance(faults.loss_per_mille);
-        let doubled = link.twice.chance(faults.twice_per_mille);
-        state.lost += u64::from(lost);
-        state.doubled += u64::from(doubled);
-        Fate { lost, doubled, after }
+            Arc::new(LinkSource {
+                loss: source(Stream::LinkLoss),
+                delay: source(Stream::LinkDelay),
+                twice: source(Stream::LinkTwice),
+            })
+        });
+        let cut = state.cut.get(&(from, to)).is_some_and(|cuts| *cuts > 0);
+        let lost = state.loss_per_mille > 0 && source.loss.chance(state.loss_per_mille);
+        state.counts.cut += u64::from(cut);
+        state.counts.lost += u64::from(lost && !cut);
+        let mut delay = Duration::ZERO;
+        if state.delay_ms_max > 0 {
+            delay = Duration::from_millis(source.delay.below(state.delay_ms_max + 1));
+            state.counts.delayed += u64::from(!delay.is_zero());
+        }
+        let now = Instant::now();
+        if let Some(leaves) = state.leaves.get(&(from, to)).filter(|leaves| **leaves >= now) {
+            delay = delay.max(*leaves - now + Duration::from_micros(1));
+        }
+        if !delay.is_zero() {
+            state.leaves.insert((from, to), now + delay);
+        }
+        let again = state.twice_per_mille > 0 && source.twice.chance(state.twice_per_mille);
+        state.counts.doubled += u64::from(again);
+        let again_after = again.then(|| Duration::from_millis(source.twice.below(200)));
+        Fate { lost: cut || lost, delay, again_after }
+    }
+
+    /// Whether an answer is lost on its way.
+    fn answer_lost(&self, from: NodeNo, to: NodeNo) -> bool {
+        self.fate(from, to).lost
     }
 }
 
-struct FaultyTransport {
+/// One node's side of its links.
+pub struct FaultyTransport {
     me: NodeNo,
+    links: Arc<Links>,
     inner: Arc<dyn Transport>,
-    network: Arc<Network>,
+}
+
+impl FaultyTransport {
+    pub fn new(me: NodeNo, links: Arc<Links>, inner: Arc<dyn Transport>) -> Self {
+        Self { me, links, inner }
+    }
 }
 
 impl Transport for FaultyTransport {
-    fn call(&self, to: NodeNo, request: PeerRequest, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let there = self.network.fate(self.me, to);
-        let (me, inner, network) = (self.me, self.inner.clone(), self.network.clone());
+    fn call(&self, to: NodeId, request: PeerRequest, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let fate = self.links.fate(self.me, to);
+        let given_up = Err(TransportError::Timeout { to, waited_ms: timeout.as_millis() as u64 });
+        if fate.lost {
+            return Box::pin(async move {
+                time::sleep(timeout).await;
+                given_up
+            });
+        }
+        if let Some(after) = fate.again_after {
+            let (inner, request) = (self.inner.clone(), request.clone());
+            spawn(async move {
+                time::sleep(fate.delay + after).await;
+                drop(inner.call(to, request, timeout).await);
+            });
+        }
+        let (links, me, inner) = (self.links.clone(), self.me, self.inner.clone());
+        // Undelayed requests are handed on here and now: their order is the order of calls.
+        let answer = if fate.delay.is_zero() { Ok(inner.call(to, request, timeout)) } else { Err(request) };
         Box::pin(async move {
-            let asked = Instant::now();
-            let silence = |asked: Instant| async move {
-                time::sleep(timeout.saturating_sub(asked.elapsed())).await;
-                Err(TransportError::Timeout { to, waited_ms: timeout.as_millis() as u64 })
+            let started = Instant::now();
+            let answer = match answer {
+                Ok(answer) => answer.await,
+                Err(request) => {
+                    time::sleep(fate.delay).await;
+                    inner.call(to, request, timeout).await
+                }
             };
-            if there.lost {
-                return silence(asked).await;
+            if links.answer_lost(to, me) {
+                time::sleep(timeout.saturating_sub(started.elapsed())).await;
+                return given_up;
             }
-            time::sleep(there.after).await;
-            if there.doubled {
-                let again = inner.call(to, request.clone(), timeout);
-                floss_raft::env::runtime::spawn(async move { _ = again.await });
-            }
-            let answer = inner.call(to, request, timeout.saturating_sub(asked.elapsed())).await;
-            let back = network.fate(to, me);
-            if back.lost {
-                return silence(asked).await;
-            }
-            time::sleep(back.after).await;
             answer
         })
     }
 
-    fn set_peer(&self, node: NodeNo, address: String) {
+    fn set_peer(&self, node: NodeId, address: String) {
         self.inner.set_peer(node, address);
     }
 }

@@ -1,204 +1,252 @@
-//! Runs seeds in child processes, each twice, and compares what they did (I14).
+//! Runs seeds in child processes, two per seed, and compares their traces byte for byte (I14).
 
 use crate::oracle::first_difference;
-use crate::plan::Plan;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::recorder::Counts;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
-/// A property is violated, or the same seed ran differently.
-pub const VIOLATED: i32 = 10;
-/// Nothing can be said.
-pub const UNKNOWN: i32 = 11;
+pub const TRACE: &str = "trace.txt";
+pub const PLAN: &str = "plan.json";
+pub const RESULT: &str = "result.json";
 
-/// What a child said about one run.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Verdict {
+/// What a child writes beside its trace. `cpu_ms` is the only part that may differ between two runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ChildResult {
     pub seed: u64,
-    pub violation: Option<String>,
-    pub acked: u64,
-    pub faults: BTreeMap<String, u64>,
-    pub marks: Vec<String>,
-    pub virtual_seconds: f64,
+    pub violation: Option<Red>,
+    pub counts: Counts,
+    pub marks: BTreeSet<String>,
+    pub virtual_ms: u64,
+    pub cpu_ms: u64,
 }
 
-/// A seed on its way: two runs, in directories of their own.
-struct Job {
-    seed: u64,
-    dirs: [PathBuf; 2],
-    children: Vec<(usize, Child)>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Red {
+    pub oracle: String,
+    pub at_ns: u64,
+    pub what: String,
 }
 
-pub struct Options {
+/// How seeds are run.
+#[derive(Clone, Debug)]
+pub struct Job {
     pub seeds: Vec<u64>,
     pub seconds: u64,
     pub jobs: usize,
-    pub once: bool,
+    /// A second process per seed, whose trace must be the same.
+    pub twice: bool,
+    pub plan: Option<PathBuf>,
     pub out: PathBuf,
     pub mutant: Option<String>,
+    /// No more seeds after the first red one.
     pub stop_at_red: bool,
-    pub quiet: bool,
-    pub plan: Option<PathBuf>,
 }
 
+/// One seed, judged.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    pub seed: u64,
+    pub result: ChildResult,
+    pub red: Option<Red>,
+    pub dir: PathBuf,
+}
+
+impl Judged {
+    /// Nothing happened: neither green nor red.
+    pub fn is_unknown(&self) -> bool {
+        self.red.is_none() && (self.result.counts.acked < 10 || self.result.counts.rows < 10)
+    }
+}
+
+/// Runs all seeds, `jobs` at a time; `on_judged` is called in the order in which they end.
+pub fn run_seeds(job: &Job, mut on_judged: impl FnMut(&Judged)) -> Vec<Judged> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let (sender, receiver) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let mut judged = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..job.jobs.max(1) {
+            let sender = sender.lock().expect("no worker panics with it").clone();
+            let (next, stop) = (&next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let Some(seed) = job.seeds.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
+                    let one = judge(job, *seed);
+                    if one.red.is_some() && job.stop_at_red {
+                        stop.store(true, Ordering::SeqCst);
+                    }
+                    if sender.send(one).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for one in receiver {
+            on_judged(&one);
+            judged.push(one);
+        }
+    });
+    judged.sort_by_key(|one| one.seed);
+    judged
+}
+
+fn judge(job: &Job, seed: u64) -> Judged {
+    let name = job.mutant.as_ref().map_or_else(|| format!("seed-{seed}"), |mutant| format!("{mutant}-seed-{seed}"));
+    let dir = job.out.join(name);
+    drop(fs::remove_dir_all(&dir));
+    let first = run_child(job, seed, &dir, false);
+    let result = first.as_ref().cloned().unwrap_or_default();
+    let mut red = first.map_or_else(|error| Some(red("process", error)), |result| result.violation);
+    if job.twice && red.as_ref().is_none_or(|red| red.oracle != "process") {
+        let again = dir.join("again");
+        let second = run_child(job, seed, &again, true).err().map(|error| red_of("process", error));
+        // A difference comes first: a run that cannot be repeated proves nothing else.
+        red = compare(&dir.join(TRACE), &again.join(TRACE)).map(|what| red_of("I14", what)).or(second).or(red);
+    }
+    if red.is_none() {
+        drop(fs::remove_dir_all(&dir));
+    }
+    Judged { seed, result, red, dir }
+}
+
+fn red(oracle: &str, what: String) -> Red {
+    red_of(oracle, what)
+}
+
+fn red_of(oracle: &str, what: String) -> Red {
+    Red { oracle: oracle.to_owned(), at_ns: 0, what }
+}
+
+/// The child inherits a cleared environment; the second one gets other noise, to find what leaks in.
+fn run_child(job: &Job, seed: u64, dir: &Path, other: bool) -> Result<ChildResult, String> {
+    let text = |what: &str, error: std::io::Error| format!("{what}: {error}");
+    fs::create_dir_all(dir).map_err(|error| text("create the directory of a run", error))?;
+    let dir = dir.canonicalize().map_err(|error| text("find the directory of a run", error))?;
+    let program = std::env::current_exe().map_err(|error| text("find this program", error))?;
+    let mut command = Command::new(program);
+    command.arg("child").args(["--seed", &seed.to_string(), "--seconds", &job.seconds.to_string()]);
+    command.arg("--out").arg(&dir);
+    if let Some(plan) = &job.plan {
+        command.arg("--plan").arg(plan.canonicalize().map_err(|error| text("find the plan", error))?);
+    }
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    for name in ["FLOSS_SIM_LOG", "RUST_BACKTRACE", "LD_LIBRARY_PATH"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    if let Some(mutant) = &job.mutant {
+        command.env("FLOSS_MUTANT", mutant);
+    }
+    if other {
+        let noise: OsString = "x".repeat(1000 + seed as usize % 97).into();
+        command.env("FLOSS_NOISE", noise).env("TZ", "Asia/Kathmandu").current_dir("/");
+    } else {
+        command.current_dir(&dir);
+    }
+    let log = fs::File::create(dir.join("stderr.txt")).map_err(|error| text("create stderr.txt", error))?;
+    let status = command.stderr(log).status().map_err(|error| text("start a child", error))?;
+    let result = fs::read(dir.join(RESULT)).map_err(|error| format!("child ended with {status}, no result: {error}"))?;
+    serde_json::from_slice(&result).map_err(|error| format!("result of a child: {error}"))
+}
+
+/// The first line in which two traces differ.
+fn compare(first: &Path, second: &Path) -> Option<String> {
+    let (Ok(one), Ok(two)) = (fs::read(first), fs::read(second)) else {
+        return Some("a trace is missing".to_owned());
+    };
+    if one == two {
+        return None;
+    }
+    Some(format!("the same seed gave two traces; {}", first_difference(&one, &two)))
+}
+
+/// The numbers of a sweep.
 #[derive(Default)]
 pub struct Summary {
-    pub green: u64,
-    /// Seed and what was wrong.
-    pub red: Vec<(u64, String)>,
-    pub marks: BTreeSet<String>,
-    pub faults: BTreeMap<String, u64>,
-    pub acked: u64,
-    pub virtual_seconds: f64,
+    pub green: usize,
+    pub red: usize,
+    pub unknown: usize,
+    pub counts: Counts,
+    pub marks: BTreeMap<String, usize>,
+    pub kinds: BTreeMap<String, usize>,
+    virtual_ms: u64,
+    cpu_ms: u64,
+    /// Virtual seconds per CPU second of each run.
+    speeds: Vec<u64>,
 }
 
-/// Runs all seeds; prints a line per eight.
-pub fn run(options: &Options) -> Summary {
-    let began = Instant::now();
-    let mut left: VecDeque<u64> = options.seeds.iter().copied().collect();
-    let mut running: Vec<Job> = Vec::new();
-    let mut summary = Summary::default();
-    let mut done = 0;
-    while !left.is_empty() || !running.is_empty() {
-        while running.len() < options.jobs && !left.is_empty() && !(options.stop_at_red && !summary.red.is_empty()) {
-            let seed = left.pop_front().expect("just seen");
-            running.push(start(options, seed));
+impl Summary {
+    pub fn add(&mut self, one: &Judged) {
+        match (&one.red, one.is_unknown()) {
+            (Some(_), _) => self.red += 1,
+            (None, true) => self.unknown += 1,
+            (None, false) => self.green += 1,
         }
-        if running.is_empty() {
-            break;
+        let ChildResult { counts, marks, virtual_ms, cpu_ms, .. } = &one.result;
+        self.virtual_ms += virtual_ms;
+        self.cpu_ms += cpu_ms;
+        self.speeds.push(virtual_ms / cpu_ms.max(&1));
+        for (total, part) in [
+            (&mut self.counts.sends, counts.sends),
+            (&mut self.counts.resends, counts.resends),
+            (&mut self.counts.acked, counts.acked),
+            (&mut self.counts.unknown, counts.unknown),
+            (&mut self.counts.out_of_order, counts.out_of_order),
+            (&mut self.counts.fetches, counts.fetches),
+            (&mut self.counts.rows, counts.rows),
+            (&mut self.counts.boots, counts.boots),
+            (&mut self.counts.checks, counts.checks),
+        ] {
+            *total += part;
         }
-        let mut at = 0;
-        let mut ended = false;
-        while at < running.len() {
-            if advance(options, &mut running[at]) {
-                let job = running.remove(at);
-                judge(options, job, &mut summary);
-                done += 1;
-                ended = true;
-                if !options.quiet && done % 8 == 0 {
-                    println!(
-                        "seeds {done:>4}/{}  green {}  red {}  {} s",
-                        options.seeds.len(),
-                        summary.green,
-                        summary.red.len(),
-                        began.elapsed().as_secs()
-                    );
-                }
-            } else {
-                at += 1;
-            }
+        for (kind, count) in &counts.faults {
+            *self.counts.faults.entry(kind.clone()).or_default() += count;
+            *self.kinds.entry(kind.clone()).or_default() += 1;
         }
-        if !ended {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        for mark in marks {
+            *self.marks.entry(mark.clone()).or_default() += 1;
         }
     }
-    summary
-}
 
-fn start(options: &Options, seed: u64) -> Job {
-    let dir = |turn: &str| options.out.join(format!("seed-{seed}-{turn}"));
-    let mut job = Job { seed, dirs: [dir("a"), dir("b")], children: Vec::new() };
-    job.children.push((0, spawn(options, seed, &job.dirs[0], "first")));
-    job
-}
-
-fn spawn(options: &Options, seed: u64, dir: &Path, salt: &str) -> Child {
-    std::fs::create_dir_all(dir).expect("the output directory can be made");
-    let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
-    command.args(["one", "--seed", &seed.to_string(), "--seconds", &options.seconds.to_string(), "--out"]).arg(dir);
-    if let Some(plan) = &options.plan {
-        command.arg("--plan").arg(plan);
+    /// The last lines of a sweep.
+    pub fn lines(&mut self, started: Instant, twice: bool) -> Vec<String> {
+        let seeds = self.green + self.red + self.unknown;
+        self.speeds.sort_unstable();
+        let median = self.speeds.get(self.speeds.len() / 2).copied().unwrap_or(0);
+        let effective: u64 = self.counts.faults.values().sum();
+        let mut kinds: Vec<(&String, &u64)> = self.counts.faults.iter().collect();
+        kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), *kind));
+        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let Counts { sends, resends, acked, unknown, out_of_order, fetches, rows, boots, checks, .. } = &self.counts;
+        let cpu = self.cpu_ms as f64 / 1000.0;
+        vec![
+            format!(
+                "seeds {seeds}: green {}, red {}, unknown {}{}",
+                self.green,
+                self.red,
+                self.unknown,
+                if twice { ", each run twice" } else { "" }
+            ),
+            format!(
+                "virtual {:.0} s in {cpu:.0} CPU s (first runs), {median} virtual s per CPU s in the median, wall {:.0} s",
+                self.virtual_ms as f64 / 1000.0,
+                started.elapsed().as_secs_f64()
+            ),
+            format!("faults {effective} effective, {} per run ({})", effective / (seeds as u64).max(1), kinds.join(", ")),
+            format!("reached {} marks: {}", self.marks.len(), self.marks.keys().cloned().collect::<Vec<_>>().join(" ")),
+            format!(
+                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; starts {boots}; checks {checks}"
+            ),
+        ]
     }
-    // Another directory and another environment: none of that may show in the trace.
-    command.current_dir(dir).env("FLOSS_SIM_SALT", salt.repeat(seed as usize % 7 + 1));
-    match &options.mutant {
-        Some(mutant) => command.env("FLOSS_MUTANT", mutant),
-        None => command.env_remove("FLOSS_MUTANT"),
-    };
-    let log = std::fs::File::create(dir.join("log")).expect("the log can be written");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("this binary starts")
-}
-
-/// True when the job is over.
-fn advance(options: &Options, job: &mut Job) -> bool {
-    let Some((turn, child)) = job.children.last_mut() else { return true };
-    let Some(status) = child.try_wait().expect("a child can be asked") else { return false };
-    let turn = *turn;
-    if turn == 0 && !options.once && status.success() {
-        let child = spawn(options, job.seed, &job.dirs[1], "another");
-        job.children.push((1, child));
-        return false;
-    }
-    true
-}
-
-fn judge(options: &Options, mut job: Job, summary: &mut Summary) {
-    let status: Vec<ExitStatus> = job.children.iter_mut().map(|(_, child)| child.wait().expect("it has ended")).collect();
-    let verdict: Option<Verdict> =
-        std::fs::read(job.dirs[0].join("verdict.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let trace = |turn: usize| std::fs::read(job.dirs[turn].join("trace")).unwrap_or_default();
-    let wrong = match &verdict {
-        None => Some(format!("the run died ({}): {}", status[0], last_line(&job.dirs[0].join("log")))),
-        Some(verdict) => verdict.violation.clone(),
-    };
-    let wrong = wrong.or_else(|| {
-        (!options.once && trace(0) != trace(1))
-            .then(|| format!("I14: two runs of the seed differ, first at {}", first_difference(&trace(0), &trace(1))))
-    });
-    if let Some(verdict) = verdict {
-        summary.acked += verdict.acked;
-        summary.virtual_seconds += verdict.virtual_seconds;
-        summary.marks.extend(verdict.marks);
-        for (kind, count) in verdict.faults {
-            *summary.faults.entry(kind).or_default() += count;
-        }
-    }
-    match wrong {
-        None => {
-            summary.green += 1;
-            job.dirs.iter().for_each(|dir| _ = std::fs::remove_dir_all(dir));
-        }
-        Some(what) => {
-            if !options.quiet {
-                println!("RED seed {}  {what}", job.seed);
-                println!("  build   {}", option_env!("FLOSS_BUILD").unwrap_or(env!("CARGO_PKG_VERSION")));
-                println!("  again   make sim SEED={} SECONDS_VIRTUAL={}", job.seed, options.seconds);
-                println!("  look    {}", job.dirs[0].display());
-            }
-            summary.red.push((job.seed, what));
-        }
-    }
-}
-
-fn last_line(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let said = text.lines().rev().find(|line| line.contains("panicked") || line.contains("error"));
-    said.or(text.lines().last()).unwrap_or("it said nothing").to_owned()
-}
-
-/// Prints the totals; the exit code.
-pub fn finish(options: &Options, summary: &Summary, began: Instant) -> i32 {
-    let faults: Vec<String> =
-        summary.faults.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| format!("{kind} {count}")).collect();
-    println!(
-        "seeds {}  green {}  red {}  virtual {:.0} s  wall {} s  acknowledged batches {}",
-        options.seeds.len(),
-        summary.green,
-        summary.red.len(),
-        summary.virtual_seconds,
-        began.elapsed().as_secs(),
-        summary.acked
-    );
-    println!("effective faults {} ({})", summary.faults.values().sum::<u64>(), faults.join("  "));
-    println!("reached {}: {}", summary.marks.len(), summary.marks.iter().cloned().collect::<Vec<_>>().join(" "));
-    if !summary.red.is_empty() {
-        return VIOLATED;
-    }
-    if summary.acked == 0 || summary.faults.values().sum::<u64>() == 0 { UNKNOWN } else { 0 }
-}
-
-/// The plan of a run, for people and for replay.
-pub fn save_plan(dir: &Path, plan: &Plan) -> std::io::Result<()> {
-    std::fs::write(dir.join("plan.json"), serde_json::to_vec_pretty(plan)?)
 }

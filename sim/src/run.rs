@@ -1,412 +1,281 @@
-//! One run of one plan: form, create, break, heal, judge. Everything it does is in the trace.
+//! One run: a plan in, a verdict and a trace out. Must be the first and only run of its process.
 
-use crate::client::{Client, metadata};
-use crate::cluster::{Cluster, address};
-use crate::draw::Draws;
-use crate::history::{Event, NodeNo};
-use crate::oracle::{Oracles, Violation};
-use crate::plan::{Action, Fault, Plan, Target};
-use crate::workload::{self, Place, Recorder, Switch, now_ns};
-use floss_protocol::ids::{BucketId, TableBucket, TableId};
-use floss_protocol::rpc::{CreateTableRequest, PbTablePath};
-use floss_raft::env::runtime::time::{self, Instant};
-use madsim::net::NetSim;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::sync::Arc;
+use crate::client::Session;
+use crate::cluster::Cluster;
+use crate::draw::{Draws, Stream};
+use crate::history::{Event, Replica};
+use crate::nemesis::Nemesis;
+use crate::oracle::Violation;
+use crate::plan::Plan;
+use crate::recorder::{Counts, Recorder, now_ns};
+use crate::workload::{Mode, Shared, create_tables, run_reader, run_writer};
+use floss_raft::env::runtime::time;
+use floss_raft::env::runtime::time::Instant;
+use madsim::runtime::{Handle, Runtime};
+use madsim::task::NodeId as SimNodeId;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// After the heal, all must be well within this time.
-const RECOVERY: Duration = Duration::from_secs(30);
-const FORMING: Duration = Duration::from_secs(30);
+/// From the heal until everybody must have made progress.
+const PROGRESS_WAIT: Duration = Duration::from_secs(20);
+/// From the end of new appends until replicas and readers must have everything.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const SETUP_WAIT: Duration = Duration::from_secs(90);
+/// Virtual time after which a run is stuck, on top of what the plan says.
+const EXTRA: Duration = Duration::from_secs(300);
 
-/// What came out of a run.
-pub struct Report {
+pub struct Finished {
     pub trace: String,
+    pub counts: Counts,
     pub violation: Option<Violation>,
-    pub acked: u64,
-    /// Faults that changed something, by kind.
-    pub faults: BTreeMap<&'static str, u64>,
+    /// Marks of `reached!`, in order.
     pub marks: Vec<&'static str>,
-    pub virtual_seconds: f64,
+    pub virtual_ns: u64,
 }
 
-struct Run {
-    plan: Plan,
-    draws: Draws,
-    cluster: Cluster,
-    recorder: Recorder,
-    oracles: Oracles,
-    trace: String,
-    places: Vec<Place>,
-    faults: BTreeMap<&'static str, u64>,
-    /// Node -> when it comes back, for nodes that are down.
-    returns: BTreeMap<NodeNo, u64>,
-    /// Faults that still hold: when they end.
-    active: Vec<(u64, Fault, BTreeSet<NodeNo>)>,
+/// Runs the plan on a thread of its own: what the caller's thread has drawn before must not matter.
+pub fn run_plan(plan: Plan) -> Finished {
+    let run = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20).spawn(move || run_here(Arc::new(plan)));
+    run.expect("a thread starts").join().expect("panics of the run are caught inside")
 }
 
-/// Runs a plan inside the simulator.
-pub async fn run(plan: Plan) -> Report {
-    let draws = Draws::new(plan.seed);
-    let cluster = Cluster::new(&plan, draws);
-    let run = Run {
-        draws,
-        cluster,
-        recorder: Recorder::default(),
-        oracles: Oracles::default(),
-        trace: String::new(),
-        places: Vec::new(),
-        faults: BTreeMap::new(),
-        returns: BTreeMap::new(),
-        active: Vec::new(),
-        plan,
-    };
-    let switch = Arc::new(Switch::default());
-    run.go(switch).await
-}
-
-impl Run {
-    async fn go(mut self, switch: Arc<Switch>) -> Report {
-        let outcome = self.story(&switch).await;
-        let violation = outcome.err();
-        let acked = switch.acked.load(Ordering::SeqCst);
-        Report {
-            trace: self.trace,
-            violation,
-            acked,
-            faults: self.faults,
-            marks: floss_protocol::probe::marks(),
-            virtual_seconds: now_ns() as f64 / 1e9,
-        }
-    }
-
-    async fn story(&mut self, switch: &Arc<Switch>) -> Result<(), Violation> {
-        self.event(Event::Start { nodes: self.plan.nodes, buckets: self.plan.buckets() })?;
-        for node in self.cluster.nodes() {
-            let booted = self.cluster.start(node);
-            self.event(booted)?;
-        }
-        self.form().await?;
-        self.start_workload(switch);
-        let began = Instant::now();
-        let mut actions = self.plan.actions.clone();
-        actions.sort_by_key(|action| action.at_ms);
-        let mut actions = actions.into_iter().peekable();
-        let heal_at = self.plan.heal_at_ms;
-        let mut probed = Instant::now();
-        loop {
-            let now_ms = began.elapsed().as_millis() as u64;
-            if now_ms >= heal_at {
-                break;
-            }
-            self.mend(now_ms)?;
-            while let Some(action) = actions.next_if(|action| action.at_ms <= now_ms) {
-                self.strike(&action, now_ms).await?;
-            }
-            if probed.elapsed() >= PROBE_EVERY {
-                probed = Instant::now();
-                self.probe()?;
-            }
-            self.drain()?;
-            time::sleep(Duration::from_millis(20)).await;
-        }
-        self.heal()?;
-        self.calm(switch).await?;
-        self.judge().await
-    }
-
-    fn event(&mut self, event: Event) -> Result<(), Violation> {
-        self.event_at(now_ns(), event)
-    }
-
-    fn event_at(&mut self, at_ns: u64, event: Event) -> Result<(), Violation> {
-        _ = writeln!(self.trace, "{at_ns} {event}");
-        self.oracles.observe(at_ns, &event)
-    }
-
-    fn drain(&mut self) -> Result<(), Violation> {
-        for (at_ns, event) in self.recorder.drain() {
-            self.event_at(at_ns, event)?;
-        }
-        Ok(())
-    }
-
-    fn probe(&mut self) -> Result<(), Violation> {
-        for node in self.cluster.nodes() {
-            if let Some(event) = self.cluster.probe(node) {
-                self.event(event)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for the cluster and creates the tables.
-    async fn form(&mut self) -> Result<(), Violation> {
-        let began = Instant::now();
-        for (table, buckets) in self.plan.workload.tables.clone().into_iter().enumerate() {
-            let name = format!("t{table}");
-            let mut created = false;
-            while !created && began.elapsed() < FORMING {
-                let made = self.create(&name, buckets).await;
-                created = made.is_ok();
-                if let Err(why) = made {
-                    self.event(Event::Note { text: format!("create {name}: {why}") })?;
-                    time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-            self.event(Event::Progress { what: format!("table {name} is created within 30 s"), kept: created })?;
-            let addresses: Vec<String> = self.cluster.nodes().map(address).collect();
-            let Ok(answer) = metadata(&addresses, 0, &name).await else {
-                return self.event(Event::Progress { what: format!("metadata of {name} is answered"), kept: false });
-            };
-            let table_id = answer.table_metadata.first().map_or(-1, |table| table.table_id);
-            let first = self.plan.first_bucket(table);
-            for bucket in 0..buckets {
-                let number = first + bucket as u32;
-                let id = TableBucket { table_id: TableId(table_id), partition_id: None, bucket: BucketId(bucket) };
-                self.cluster.buckets.insert(id, number);
-                self.places.push(Place { nodes: self.plan.nodes, table: name.clone(), table_id, bucket, number });
-            }
-        }
-        Ok(())
-    }
-
-    async fn create(&self, name: &str, buckets: i32) -> Result<(), String> {
-        let mut client = Client::connect(&address(1)).await?;
-        let table_path = PbTablePath { database_name: "fluss".to_owned(), table_name: name.to_owned() };
-        let table_json = crate::rows::table_json(buckets).into();
-        client.call(&CreateTableRequest { table_path, table_json, ignore_if_exists: true }).await.map(drop)
-    }
-
-    fn start_workload(&self, switch: &Arc<Switch>) {
-        let of_table = |table: usize| {
-            let name = format!("t{table}");
-            self.places.iter().filter(move |place| place.table == name).cloned()
-        };
-        for (number, writer) in self.plan.workload.writers.iter().enumerate() {
-            for place in of_table(writer.table) {
-                madsim::task::spawn(workload::write(
-                    writer.clone(),
-                    number as u32,
-                    place,
-                    self.draws,
-                    self.recorder.clone(),
-                    switch.clone(),
-                ));
-            }
-        }
-        for (number, reader) in self.plan.workload.readers.iter().enumerate() {
-            for place in of_table(reader.table) {
-                madsim::task::spawn(workload::read(
-                    reader.clone(),
-                    number as u32,
-                    place,
-                    self.draws,
-                    self.recorder.clone(),
-                    switch.clone(),
-                ));
-            }
-        }
-    }
-
-    fn writer_tasks(&self) -> u64 {
-        let buckets = |table: usize| self.plan.workload.tables[table] as u64;
-        self.plan.workload.writers.iter().map(|writer| buckets(writer.table)).sum()
-    }
-
-    fn targets(&self, target: Target) -> BTreeSet<NodeNo> {
-        match target {
-            Target::Node(node) => BTreeSet::from([node]),
-            Target::Coordinator => self.cluster.leader(None).into_iter().collect(),
-            Target::LeaderOf(bucket) => self.cluster.leader(Some(bucket)).into_iter().collect(),
-            Target::FollowerOf(bucket) => {
-                let leader = self.cluster.leader(Some(bucket));
-                self.cluster.nodes().filter(|node| Some(*node) != leader && self.cluster.is_up(*node)).take(1).collect()
-            }
-            Target::All => self.cluster.nodes().collect(),
-        }
-    }
-
-    async fn strike(&mut self, action: &Action, now_ms: u64) -> Result<(), Violation> {
-        let until = now_ms + action.lasts_ms;
-        let fault = action.fault;
-        let nodes = match fault {
-            Fault::Crash(t)
-            | Fault::PowerLoss(t)
-            | Fault::Stop(t)
-            | Fault::Pause(t)
-            | Fault::Isolate(t)
-            | Fault::Mute(t)
-            | Fault::Deaf(t)
-            | Fault::CutClients(t)
-            | Fault::LoseAnswers(t)
-            | Fault::SlowDisk { target: t, .. }
-            | Fault::FailSync(t)
-            | Fault::FullDisk(t) => self.targets(t),
-            Fault::Split(_) | Fault::ResetClients | Fault::Loss { .. } | Fault::Delay { .. } | Fault::Twice { .. } => {
-                BTreeSet::new()
-            }
-        };
-        let up: BTreeSet<NodeNo> = nodes.into_iter().filter(|node| self.cluster.is_up(*node)).collect();
-        let all: BTreeSet<NodeNo> = self.cluster.nodes().collect();
-        let effective = match fault {
-            Fault::Crash(_) | Fault::Stop(_) | Fault::PowerLoss(_) | Fault::FailSync(_) => {
-                let power = matches!(fault, Fault::PowerLoss(_) | Fault::FailSync(_));
-                for node in &up {
-                    let down = self.cluster.kill(*node, power);
-                    self.returns.insert(*node, until);
-                    self.event(down)?;
-                }
-                !up.is_empty()
-            }
-            Fault::Pause(_) => {
-                up.iter().for_each(|node| madsim::runtime::Handle::current().pause(self.cluster.machine(*node).id()));
-                !up.is_empty()
-            }
-            Fault::CutClients(_) | Fault::LoseAnswers(_) | Fault::ResetClients => false,
-            Fault::SlowDisk { ms, .. } => {
-                up.iter().for_each(|node| self.cluster.disk(*node).change_faults(|faults| faults.slow_ms = ms));
-                !up.is_empty()
-            }
-            Fault::FullDisk(_) => false,
-            Fault::Isolate(_)
-            | Fault::Mute(_)
-            | Fault::Deaf(_)
-            | Fault::Split(_)
-            | Fault::Loss { .. }
-            | Fault::Delay { .. }
-            | Fault::Twice { .. } => true,
-        };
-        self.active.push((until, fault, up.clone()));
-        self.set_links(&all);
-        *self.faults.entry(fault.kind()).or_default() += u64::from(effective);
-        self.event(Event::Note { text: format!("{fault} hits {up:?} until {until} ms, effective={effective}") })
-    }
-
-    /// Ends what is over and starts who is to return.
-    fn mend(&mut self, now_ms: u64) -> Result<(), Violation> {
-        let over: Vec<(u64, Fault, BTreeSet<NodeNo>)> =
-            self.active.iter().filter(|(until, ..)| *until <= now_ms).cloned().collect();
-        self.active.retain(|(until, ..)| *until > now_ms);
-        for (_, fault, nodes) in over {
-            self.end(fault, &nodes);
-        }
-        let all: BTreeSet<NodeNo> = self.cluster.nodes().collect();
-        self.set_links(&all);
-        let back: Vec<NodeNo> = self.returns.iter().filter(|(_, at)| **at <= now_ms).map(|(node, _)| *node).collect();
-        for node in back {
-            self.returns.remove(&node);
-            let booted = self.cluster.start(node);
-            self.event(booted)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, fault: Fault, nodes: &BTreeSet<NodeNo>) {
-        for node in nodes {
-            match fault {
-                Fault::Pause(_) => madsim::runtime::Handle::current().resume(self.cluster.machine(*node).id()),
-                Fault::SlowDisk { .. } => self.cluster.disk(*node).change_faults(|faults| faults.slow_ms = 0),
-                _ => {}
-            }
-        }
-    }
-
-    /// The links as all active faults together want them.
-    fn set_links(&self, all: &BTreeSet<NodeNo>) {
-        let base = self.plan.environment.loss_per_mille;
-        let active = self.active.clone();
-        self.cluster.network.change(|links| {
-            *links = crate::network::LinkFaults { loss_per_mille: base, ..Default::default() };
-            for (_, fault, nodes) in &active {
-                for (from, to) in
-                    all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to))).filter(|(from, to)| from != to)
-                {
-                    let cut = match fault {
-                        Fault::Isolate(_) => nodes.contains(&from) != nodes.contains(&to),
-                        Fault::Mute(_) => nodes.contains(&from),
-                        Fault::Deaf(_) => nodes.contains(&to),
-                        Fault::Split(below) => (from < *below) != (to < *below),
-                        _ => false,
-                    };
-                    if cut {
-                        links.cut.insert((from, to));
-                    }
-                }
-                match fault {
-                    Fault::Loss { per_mille } => links.loss_per_mille = links.loss_per_mille.max(*per_mille),
-                    Fault::Delay { ms_max } => links.delay_ms_max = links.delay_ms_max.max(*ms_max),
-                    Fault::Twice { per_mille } => links.twice_per_mille = links.twice_per_mille.max(*per_mille),
-                    _ => {}
-                }
-            }
+fn run_here(plan: Arc<Plan>) -> Finished {
+    let recorder = Arc::new(Recorder::default());
+    let mut config = madsim::Config::default();
+    let (from, to) = (plan.environment.link_us_min, plan.environment.link_us_max);
+    config.net.send_latency = Duration::from_micros(from)..Duration::from_micros(to);
+    let seed = Draws::new(plan.seed).bits(Stream::Runtime, 0, 0);
+    let mut runtime = Runtime::with_seed_and_config(seed, config);
+    runtime.set_time_limit(Duration::from_millis(plan.heal_at_ms + plan.calm_ms) + EXTRA);
+    let end_ns = Arc::new(Mutex::new(0));
+    let panicked = Arc::new(Mutex::new(None));
+    remember_panics(panicked.clone());
+    let (recorder_, end_ns_) = (recorder.clone(), end_ns.clone());
+    let whole = AssertUnwindSafe(|| {
+        runtime.block_on(async move {
+            simulate(plan, recorder_).await;
+            *end_ns_.lock().expect("no panic holds it") = now_ns();
         });
+    });
+    if std::panic::catch_unwind(whole).is_err() {
+        let (at_ns, what) = panicked.lock().expect("no panic holds it").take().unwrap_or((0, "panic".to_owned()));
+        recorder.violate("panic", at_ns, what);
+        *end_ns.lock().expect("no panic holds it") = at_ns;
+        // Its tasks would run their destructors outside of the simulation.
+        std::mem::forget(runtime);
     }
+    let virtual_ns = *end_ns.lock().expect("no panic holds it");
+    let (trace, counts, violation) = recorder.finish(virtual_ns);
+    Finished { trace, counts, violation, marks: floss_protocol::probe::marks(), virtual_ns }
+}
 
-    fn heal(&mut self) -> Result<(), Violation> {
-        self.mend(u64::MAX)?;
-        self.cluster.network.change(|links| *links = Default::default());
-        let net = NetSim::current();
-        for node in self.cluster.nodes() {
-            net.unclog_node(self.cluster.machine(node).id());
-        }
-        self.event(Event::Healed)
+/// The first panic and its virtual time.
+fn remember_panics(first: Arc<Mutex<Option<(u64, String)>>>) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or("panic").to_owned();
+        let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        first.lock().expect("no panic holds it").get_or_insert((now_ns(), format!("{message}{place}")));
+        before(info);
+    }));
+}
+
+async fn simulate(plan: Arc<Plan>, recorder: Arc<Recorder>) {
+    let handle = Handle::current();
+    let cluster = Arc::new(Cluster::new(handle.clone(), plan.clone(), recorder.clone()));
+    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets() });
+    cluster.nodes().into_iter().for_each(|node| cluster.boot(node));
+    let Some(table_ids) = set_up(&handle, &cluster, &plan, &recorder).await else { return };
+    recorder.note(format!("tables {table_ids:?}"));
+    cluster.set_table_ids(table_ids.clone());
+    let shared = Arc::new(Shared::new(plan.clone(), recorder.clone(), table_ids));
+    let clients = start_clients(&handle, &cluster, &shared);
+    let start = Instant::now();
+    madsim::task::spawn(probe_for_ever(cluster.clone(), shared.clone()));
+    madsim::task::spawn(supervise_for_ever(cluster.clone(), shared.clone()));
+    Nemesis::new(cluster.clone(), shared.clone(), clients).play(start).await;
+    if !recorder.is_red() {
+        calm_down(&cluster, &shared).await;
     }
+    shared.set_mode(Mode::Stop);
+}
 
-    /// The workload goes on for a while, ends, and everybody catches up.
-    async fn calm(&mut self, switch: &Arc<Switch>) -> Result<(), Violation> {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(self.plan.calm_ms) {
-            self.probe()?;
-            self.drain()?;
-            time::sleep(PROBE_EVERY).await;
-        }
-        switch.stop_writing.store(true, Ordering::SeqCst);
-        let began = Instant::now();
-        let writers = self.writer_tasks();
-        let mut settled = false;
-        while !settled && began.elapsed() < RECOVERY {
-            time::sleep(Duration::from_millis(200)).await;
-            self.probe()?;
-            self.drain()?;
-            settled = switch.drained.load(Ordering::SeqCst) == writers && self.caught_up();
-        }
-        let left = writers - switch.drained.load(Ordering::SeqCst);
-        self.event(Event::Progress {
-            what: format!("within 30 s after the heal all writers finish ({left} did not) and all replicas catch up"),
-            kept: settled,
-        })?;
-        switch.stop_reading.store(true, Ordering::SeqCst);
-        time::sleep(Duration::from_secs(4)).await;
-        self.drain()
+async fn set_up(handle: &Handle, cluster: &Cluster, plan: &Arc<Plan>, recorder: &Recorder) -> Option<Vec<i64>> {
+    let admin = client_node(handle, "admin", "10.0.2.1");
+    let source = Draws::new(plan.seed).source(Stream::Client, u64::from(u32::MAX));
+    let session = Session::new(crate::workload::table_name(0), cluster.client_addresses(), source);
+    let plan = plan.clone();
+    let created = handle.get_node(admin).expect("just made").spawn(async move { create_tables(&session, &plan).await });
+    let created = time::timeout(SETUP_WAIT, created).await;
+    let error = match created {
+        Ok(Ok(Ok(ids))) => return Some(ids),
+        Ok(Ok(Err(error))) => error,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("nothing within {SETUP_WAIT:?}"),
+    };
+    recorder.push(Event::Progress { what: format!("the tables cannot be created: {error}"), kept: false });
+    None
+}
+
+fn client_node(handle: &Handle, name: &str, address: &str) -> SimNodeId {
+    handle.create_node().name(name).ip(address.parse().expect("an address")).build().id()
+}
+
+/// Each client is a process on a machine of its own.
+fn start_clients(handle: &Handle, cluster: &Cluster, shared: &Arc<Shared>) -> Vec<SimNodeId> {
+    let mut clients = Vec::new();
+    for number in 0..shared.plan.workload.writers.len() as u32 {
+        let client = client_node(handle, &format!("w{number}"), &format!("10.0.1.{}", number + 1));
+        let writer = run_writer(shared.clone(), number, cluster.client_addresses());
+        handle.get_node(client).expect("just made").spawn(writer);
+        clients.push(client);
     }
+    for number in 0..shared.plan.workload.readers.len() as u32 {
+        let client = client_node(handle, &format!("r{number}"), &format!("10.0.1.{}", number + 101));
+        let reader = run_reader(shared.clone(), number, cluster.client_addresses());
+        handle.get_node(client).expect("just made").spawn(reader);
+        clients.push(client);
+    }
+    clients
+}
 
-    /// Every bucket is led and its replicas on all nodes end at the same watermark.
-    fn caught_up(&self) -> bool {
-        let mut ends: BTreeMap<u32, BTreeSet<i64>> = BTreeMap::new();
-        for node in self.cluster.nodes() {
-            let Some(Event::Probe { replicas, .. }) = self.cluster.probe(node) else { return false };
-            for replica in replicas {
-                if let Some(bucket) = replica.bucket {
-                    ends.entry(bucket).or_default().insert(replica.high_watermark);
-                }
+async fn probe_for_ever(cluster: Arc<Cluster>, shared: Arc<Shared>) {
+    while !shared.stopped() {
+        time::sleep(PROBE_EVERY).await;
+        cluster.probe().into_iter().for_each(|event| shared.recorder.push(event));
+    }
+}
+
+async fn supervise_for_ever(cluster: Arc<Cluster>, shared: Arc<Shared>) {
+    while !shared.stopped() {
+        time::sleep(LOOK_EVERY).await;
+        cluster.supervise().await;
+    }
+}
+
+/// The second phase: nothing is broken any more; progress, then the final checks.
+async fn calm_down(cluster: &Cluster, shared: &Shared) {
+    let (plan, recorder) = (&shared.plan, &shared.recorder);
+    let healed = Instant::now();
+    shared.set_mode(Mode::Busy);
+    if !until(shared, PROGRESS_WAIT, "every bucket is led", || leaderless(cluster, plan)).await {
+        return;
+    }
+    if !until(shared, PROGRESS_WAIT, "every writer goes on", || stuck_writer(shared)).await {
+        return;
+    }
+    let calm_end = healed + Duration::from_millis(plan.calm_ms);
+    while Instant::now() < calm_end && !recorder.is_red() {
+        time::sleep(LOOK_EVERY).await;
+    }
+    shared.set_mode(Mode::Finish);
+    let open = || {
+        let open = shared.open_batches.load(Ordering::SeqCst);
+        (open > 0).then(|| format!("{open} batches are open"))
+    };
+    if !until(shared, CATCH_UP_WAIT, "every batch is acked", open).await
+        || !until(shared, CATCH_UP_WAIT, "every replica catches up", || lagging_replica(cluster, plan)).await
+        || !until(shared, CATCH_UP_WAIT, "every reader catches up", || lagging_reader(cluster, shared)).await
+    {
+        return;
+    }
+    let replicas = replicas(cluster);
+    cluster.probe().into_iter().for_each(|event| recorder.push(event));
+    for (node, replica) in replicas {
+        if let (Some(bucket), false) = (replica.bucket, recorder.is_red()) {
+            recorder.push(cluster.dump(node, bucket, &replica).await);
+        }
+    }
+}
+
+/// Waits until `missing` finds nothing. False, and a broken promise, if that takes longer than `patience`.
+async fn until(shared: &Shared, patience: Duration, what: &str, missing: impl Fn() -> Option<String>) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if shared.recorder.is_red() {
+            return false;
+        }
+        let Some(left) = missing() else {
+            shared.recorder.push(Event::Progress { what: what.to_owned(), kept: true });
+            return true;
+        };
+        if Instant::now() >= deadline {
+            let seconds = patience.as_secs();
+            let what = format!("{seconds} s after all faults ended: expected that {what}, but {left}");
+            shared.recorder.push(Event::Progress { what, kept: false });
+            return false;
+        }
+        time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn replicas(cluster: &Cluster) -> Vec<(u64, Replica)> {
+    let of = |event| match event {
+        Event::Probe { node, replicas, .. } => replicas.into_iter().map(|replica| (node, replica)).collect(),
+        _ => Vec::new(),
+    };
+    cluster.probe().into_iter().flat_map(of).collect()
+}
+
+fn leaderless(cluster: &Cluster, plan: &Plan) -> Option<String> {
+    let replicas = replicas(cluster);
+    let led = |is_it: &dyn Fn(&Replica) -> bool| {
+        replicas.iter().any(|(node, replica)| is_it(replica) && replica.leader == Some(*node) && replica.ready)
+    };
+    if !led(&|replica| replica.group == 0) {
+        return Some("the catalog has no leader".to_owned());
+    }
+    let bucket = (0..plan.buckets()).find(|bucket| !led(&|replica| replica.bucket == Some(*bucket)))?;
+    Some(format!("b{bucket} has no leader"))
+}
+
+fn stuck_writer(shared: &Shared) -> Option<String> {
+    for (writer, plan) in (0..).zip(&shared.plan.workload.writers) {
+        let first = shared.plan.first_bucket(plan.table);
+        let count = shared.plan.workload.tables[plan.table] as u32;
+        if let Some(bucket) = (first..first + count).find(|bucket| !shared.recorder.has_progressed(*bucket, writer)) {
+            return Some(format!("w{writer} got nothing new into b{bucket}"));
+        }
+    }
+    None
+}
+
+fn lagging_replica(cluster: &Cluster, plan: &Plan) -> Option<String> {
+    let replicas = replicas(cluster);
+    for bucket in 0..plan.buckets() {
+        let of: Vec<_> = replicas.iter().filter(|(_, replica)| replica.bucket == Some(bucket)).collect();
+        let expected = plan.nodes.min(3) as usize;
+        if of.len() != expected {
+            return Some(format!("b{bucket} has {} replicas, expected {expected}", of.len()));
+        }
+        let ends = of.iter().map(|(_, replica)| (replica.pointers[2], replica.high_watermark));
+        let (low, high) = (ends.clone().min(), ends.max());
+        if low != high {
+            return Some(format!("b{bucket}: replicas are between {low:?} and {high:?} (applied, watermark)"));
+        }
+        if let Some((node, replica)) = of.iter().find(|(_, replica)| replica.pointers[2] != replica.pointers[4]) {
+            return Some(format!("b{bucket} on n{node}: applied={} last={}", replica.pointers[2], replica.pointers[4]));
+        }
+    }
+    None
+}
+
+fn lagging_reader(cluster: &Cluster, shared: &Shared) -> Option<String> {
+    let replicas = replicas(cluster);
+    for (reader, plan) in (0..).zip(&shared.plan.workload.readers) {
+        let first = shared.plan.first_bucket(plan.table);
+        for bucket in first..first + shared.plan.workload.tables[plan.table] as u32 {
+            let ends =
+                replicas.iter().filter(|(_, replica)| replica.bucket == Some(bucket)).map(|(_, replica)| replica.high_watermark);
+            let (end, read) = (ends.max().unwrap_or(0), shared.recorder.read_end(reader, bucket));
+            if read < end {
+                return Some(format!("r{reader} has read b{bucket} up to offset={read}, it ends at {end}"));
             }
         }
-        (0..self.plan.buckets())
-            .all(|bucket| ends.get(&bucket).is_some_and(|ends| ends.len() == 1) && self.cluster.leader(Some(bucket)).is_some())
     }
-
-    async fn judge(&mut self) -> Result<(), Violation> {
-        for place in self.places.clone() {
-            for node in self.cluster.nodes() {
-                if let Some(dump) = self.cluster.dump(node, place.table_id, place.bucket).await {
-                    self.event(dump)?;
-                }
-            }
-        }
-        self.oracles.finish(now_ns())
-    }
+    None
 }

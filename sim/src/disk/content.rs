@@ -56,15 +56,6 @@ impl Content {
         }
     }
 
-    /// Changes a byte behind everybody's back, durably.
-    pub fn flip(&mut self, position: usize, bits: u8) {
-        for bytes in [&mut self.now, &mut self.durable] {
-            if let Some(byte) = bytes.get_mut(position) {
-                *byte ^= bits;
-            }
-        }
-    }
-
     pub fn start_flush(&self) -> Flush {
         let sectors = self.dirty.iter().map(|(sector, write)| (*sector, *write, self.sector(*sector).to_vec())).collect();
         Flush { sectors, file_bytes: self.now.len() }

@@ -14,9 +14,6 @@ impl Oracle for Liveness {
     fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
         match event {
             Event::Progress { what, kept: false } => Err(what.clone()),
-            Event::FetchRefused { reader, bucket, node, from, code, message } => {
-                Err(format!("n{node} refused r{reader} offset={from} of b{bucket}: code={code} {message}"))
-            }
             _ => Ok(()),
         }
     }

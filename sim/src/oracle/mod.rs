@@ -13,6 +13,7 @@ mod i10;
 mod i13;
 mod i14;
 mod liveness;
+mod protocol;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use std::fmt;
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I13`, or `liveness`.
+    /// `I1` to `I13`, `protocol`, `liveness`, or `panic`.
     pub oracle: &'static str,
     pub at_ns: u64,
     pub what: String,
@@ -37,7 +38,7 @@ impl fmt::Display for Violation {
 }
 
 /// Judges one invariant. `Err` is the first contradiction, in words.
-pub trait Oracle: Send + Sync {
+pub trait Oracle: Send {
     fn id(&self) -> &'static str;
     fn observe(&mut self, at_ns: u64, event: &Event) -> Result<(), String>;
     /// After the last event.
@@ -65,6 +66,7 @@ impl Default for Oracles {
                 Box::new(i06::Watermark::default()),
                 Box::new(i10::OneLeader::default()),
                 Box::new(i13::Readable::default()),
+                Box::new(protocol::Protocol::default()),
                 Box::new(liveness::Liveness::default()),
             ],
             checks: 0,

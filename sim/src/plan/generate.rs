@@ -36,6 +36,10 @@ fn environment(swarm: &Source, nodes: u64) -> Environment {
         journal_file_bytes: *swarm.pick(&[64, 128, 256, 1024]) << 10,
         journal_cache_bytes: *swarm.pick(&[16, 256, 4096]) << 10,
         sleep_after_ms: *swarm.pick(&[1_000, 2_000, 5_000]),
+        // Few entries, so that a replica that was away for some seconds needs a snapshot.
+        tail_entries: *swarm.pick(&[0, 2, 10, 64]),
+        compact_entries: *swarm.pick(&[5, 20, 50, 200]),
+        upkeep_ms: *swarm.pick(&[300, 1_000, 3_000]),
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Environment {
     pub journal_file_bytes: u64,
     pub journal_cache_bytes: u64,
     pub sleep_after_ms: u64,
+    pub tail_entries: u64,
+    pub compact_entries: u64,
+    pub upkeep_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

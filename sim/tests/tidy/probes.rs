@@ -4,9 +4,9 @@ use crate::tree;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Invariants that hold from the walking skeleton on. Still missing: I13 needs snapshots under faults, I4, I8 and I9 need primary-key
-/// tables, I11 and I12 the lake; each joins this list with the issue that brings it.
-const ORACLES: [&str; 8] = ["I1", "I2", "I3", "I5", "I6", "I7", "I10", "I14"];
+/// Invariants that hold from the walking skeleton on. Still missing: I4, I8 and I9 need primary-key tables, I11 and I12 the lake; each
+/// joins this list with the issue that brings it.
+const ORACLES: [&str; 9] = ["I1", "I2", "I3", "I5", "I6", "I7", "I10", "I13", "I14"];
 
 /// `NAME!("text")` in shipped code, by text: the places. Our own macros may be called with their path.
 fn calls(name: &str) -> BTreeMap<String, Vec<String>> {
@@ -43,8 +43,9 @@ fn listed(names: &[&str], is_meant: fn(&str) -> bool) -> Option<BTreeMap<String,
     Some(found)
 }
 
+/// The letter I stands for invariants.
 fn is_mutant_id(word: &str) -> bool {
-    matches!(word.as_bytes(), [b'A'..=b'Z', b'0'..=b'9', b'0'..=b'9'])
+    matches!(word.as_bytes(), [b'A'..=b'H' | b'J'..=b'Z', b'0'..=b'9', b'0'..=b'9'])
 }
 
 #[test]

@@ -1,0 +1,287 @@
+//! The verbs of the binary.
+
+use clap::{Args, Parser, Subcommand};
+use floss_sim::mutants::{MUTANTS, Mutant};
+use floss_sim::parent::{self, ChildResult, Job, Judged, Red, Summary};
+use floss_sim::plan::{Plan, generate};
+use floss_sim::regressions::REGRESSIONS;
+use floss_sim::run::run_plan;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode};
+use std::time::Instant;
+
+/// A promise was broken.
+const VIOLATED: u8 = 10;
+/// Nothing was exercised: neither good nor bad.
+const UNKNOWN: u8 = 11;
+const SEEDS_PER_LINE: usize = 8;
+
+#[derive(Parser)]
+#[command(name = "floss-sim", about = "A whole Floss cluster in one thread, from one seed")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs seeds, each in two processes whose traces must be identical.
+    Run(Run),
+    /// Runs planted bugs until each is noticed.
+    Mutants(Mutants),
+    /// Prints the plan of a seed as JSON; edit it and run it with `run --plan`.
+    Plan {
+        #[arg(long)]
+        seed: u64,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// One run in this process.
+    #[command(hide = true)]
+    Child(Child),
+}
+
+#[derive(Args)]
+struct Run {
+    /// One seed, or a range: 7, 1..64 (both ends included).
+    #[arg(long, default_value = "1..64")]
+    seeds: String,
+    /// Virtual seconds per seed.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    #[arg(short, long, default_value_t = 2)]
+    jobs: usize,
+    /// Runs this plan instead of the seed's own.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// One process per seed only.
+    #[arg(long)]
+    once: bool,
+    /// Runs the seeds of `regressions.rs` first.
+    #[arg(long)]
+    regressions: bool,
+    /// Where red runs leave plan and trace.
+    #[arg(long, default_value = "target/sim")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct Mutants {
+    /// Some of them: R01,L04.
+    #[arg(long, value_delimiter = ',')]
+    ids: Vec<String>,
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    #[arg(short, long, default_value_t = 2)]
+    jobs: usize,
+    #[arg(long, default_value = "target/sim")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct Child {
+    #[arg(long)]
+    seed: u64,
+    #[arg(long)]
+    seconds: u64,
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Run(run) => run_seeds(&run),
+        Verb::Mutants(mutants) => run_mutants(&mutants),
+        Verb::Plan { seed, seconds } => {
+            let plan = serde_json::to_string_pretty(&generate(seed, seconds)).expect("plans are plain data");
+            println!("{plan}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Child(child) => run_child(&child),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run_child(child: &Child) -> anyhow::Result<ExitCode> {
+    start_log();
+    let plan: Plan = match &child.plan {
+        Some(path) => serde_json::from_slice(&fs::read(path)?)?,
+        None => generate(child.seed, child.seconds),
+    };
+    fs::write(child.out.join(parent::PLAN), serde_json::to_string_pretty(&plan)?)?;
+    let finished = run_plan(plan);
+    fs::write(child.out.join(parent::TRACE), &finished.trace)?;
+    let violation = finished.violation.map(|red| Red { oracle: red.oracle.to_owned(), at_ns: red.at_ns, what: red.what });
+    let red = violation.is_some();
+    let result = ChildResult {
+        seed: child.seed,
+        violation,
+        counts: finished.counts,
+        marks: finished.marks.into_iter().map(str::to_owned).collect(),
+        virtual_ms: finished.virtual_ns / 1_000_000,
+        cpu_ms: cpu_ms(),
+    };
+    fs::write(child.out.join(parent::RESULT), serde_json::to_string_pretty(&result)?)?;
+    Ok(if red { ExitCode::from(VIOLATED) } else { ExitCode::SUCCESS })
+}
+
+/// With FLOSS_SIM_LOG set (`info`, `floss_raft=debug`, ..) the node's own log goes to stderr, in virtual time.
+fn start_log() {
+    let Ok(filter) = std::env::var("FLOSS_SIM_LOG") else { return };
+    struct VirtualTime;
+    impl tracing_subscriber::fmt::time::FormatTime for VirtualTime {
+        fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+            write!(writer, "{:.6}", floss_sim::recorder::now_ns() as f64 / 1e9)
+        }
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(VirtualTime)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+/// CPU time of this process so far.
+fn cpu_ms() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    // Linux counts in 1/100 s for programs, whatever the kernel does.
+    ticks.iter().sum::<u64>() * 10
+}
+
+fn seeds(text: &str) -> anyhow::Result<Vec<u64>> {
+    Ok(match text.split_once("..") {
+        Some((first, last)) => (first.parse()?..=last.trim_start_matches('=').parse()?).collect(),
+        None => vec![text.parse()?],
+    })
+}
+
+fn build() -> String {
+    let describe = Process::new("git").args(["describe", "--always", "--dirty"]).output();
+    let text = describe
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+}
+
+fn run_seeds(run: &Run) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let build = build();
+    let mut job = Job {
+        seeds: seeds(&run.seeds)?,
+        seconds: run.seconds,
+        jobs: run.jobs,
+        twice: !run.once,
+        plan: run.plan.clone(),
+        out: run.out.clone(),
+        mutant: None,
+        stop_at_red: false,
+    };
+    if run.regressions {
+        let known = REGRESSIONS.iter().filter(|one| one.seconds == run.seconds).map(|one| one.seed);
+        job.seeds.splice(..0, known);
+    }
+    println!("sim  build {build}  {} seeds x {} s  {} processes", job.seeds.len(), run.seconds, run.jobs);
+    let mut summary = Summary::default();
+    let mut line = Vec::new();
+    parent::run_seeds(&job, |one| {
+        summary.add(one);
+        line.push(one.clone());
+        if one.red.is_some() {
+            print_red(one, &job, &build);
+        }
+        if line.len() == SEEDS_PER_LINE {
+            print_line(&std::mem::take(&mut line));
+        }
+    });
+    if !line.is_empty() {
+        print_line(&line);
+    }
+    for text in summary.lines(started, job.twice) {
+        println!("{text}");
+    }
+    let code = match summary {
+        Summary { red: 1.., .. } => VIOLATED,
+        Summary { unknown: 1.., .. } => UNKNOWN,
+        Summary { green: 0, .. } => UNKNOWN,
+        _ => 0,
+    };
+    Ok(ExitCode::from(code))
+}
+
+fn print_line(line: &[Judged]) {
+    let seeds: Vec<String> = line.iter().map(|one| one.seed.to_string()).collect();
+    let acked: u64 = line.iter().map(|one| one.result.counts.acked).sum();
+    let faults: u64 = line.iter().flat_map(|one| one.result.counts.faults.values()).sum();
+    let red = line.iter().filter(|one| one.red.is_some()).count();
+    let unknown = line.iter().filter(|one| one.is_unknown()).count();
+    let green = line.len() - red - unknown;
+    println!("  {green:2} green {red:2} red {unknown:2} unknown  acked {acked:6}  faults {faults:4}  seeds {}", seeds.join(" "));
+}
+
+fn print_red(one: &Judged, job: &Job, build: &str) {
+    let Some(red) = &one.red else { return };
+    println!("RED seed {}  build {build}  after {:.3} s  {}", one.seed, red.at_ns as f64 / 1e9, red.oracle);
+    println!("    {}", red.what);
+    let seconds = if job.seconds == 60 { String::new() } else { format!(" SECONDS_VIRTUAL={}", job.seconds) };
+    let mutant = job.mutant.as_ref().map_or_else(String::new, |mutant| format!("FLOSS_MUTANT={mutant} "));
+    println!("    again   {mutant}make sim SEED={}{seconds}", one.seed);
+    println!("    look    {}", one.dir.join(parent::TRACE).display());
+}
+
+fn run_mutants(arguments: &Mutants) -> anyhow::Result<ExitCode> {
+    let chosen: Vec<&Mutant> = match &arguments.ids[..] {
+        [] => MUTANTS.iter().filter(|mutant| !mutant.expected.is_empty()).collect(),
+        ids => ids
+            .iter()
+            .map(|id| MUTANTS.iter().find(|mutant| mutant.id == id).ok_or_else(|| anyhow::anyhow!("no mutant {id}")))
+            .collect::<anyhow::Result<_>>()?,
+    };
+    let mut survivors = 0;
+    println!("id    seeds  caught by   expected  after     what");
+    for mutant in chosen {
+        survivors += usize::from(!hunt(mutant, arguments, &arguments.out));
+    }
+    println!("{survivors} not caught within {} seeds", arguments.seeds);
+    Ok(ExitCode::from(if survivors == 0 { 0 } else { VIOLATED }))
+}
+
+/// True if some seed is red.
+fn hunt(mutant: &Mutant, arguments: &Mutants, out: &Path) -> bool {
+    let job = Job {
+        seeds: (1..=arguments.seeds).collect(),
+        seconds: arguments.seconds,
+        jobs: arguments.jobs,
+        twice: false,
+        plan: None,
+        out: out.to_owned(),
+        mutant: Some(mutant.id.to_owned()),
+        stop_at_red: true,
+    };
+    let mut reds = BTreeMap::new();
+    let judged = parent::run_seeds(&job, |one| {
+        if let Some(red) = &one.red {
+            reds.insert(one.seed, red.clone());
+        }
+    });
+    let Some((seed, red)) = reds.into_iter().next() else {
+        println!("{:5} {:5}  survives              {}", mutant.id, judged.len(), mutant.what);
+        return false;
+    };
+    let expected = if mutant.expected.contains(&red.oracle.as_str()) { "yes" } else { "no" };
+    let after = red.at_ns as f64 / 1e9;
+    println!("{:5} {seed:5}  {:10}  {expected:8}  {after:6.1} s  {}", mutant.id, red.oracle, mutant.what);
+    true
+}

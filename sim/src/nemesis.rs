@@ -1,0 +1,335 @@
+//! Executes the faults of a plan: resolves targets, breaks, mends, and counts what had an effect.
+
+use crate::cluster::Cluster;
+use crate::history::{Event, NodeNo, Replica};
+use crate::network::LinkCounts;
+use crate::plan::{Fault, Plan, Target};
+use crate::recorder::Recorder;
+use crate::workload::Shared;
+use floss_raft::env::runtime::time;
+use floss_raft::env::runtime::time::Instant;
+use madsim::net::NetSim;
+use madsim::task::NodeId as SimNodeId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct Nemesis {
+    cluster: Arc<Cluster>,
+    shared: Arc<Shared>,
+    plan: Arc<Plan>,
+    recorder: Arc<Recorder>,
+    clients: Vec<SimNodeId>,
+    active: BTreeMap<usize, Active>,
+    /// Actions that keep a node frozen.
+    frozen: BTreeMap<NodeNo, BTreeSet<usize>>,
+    /// How many actions clog a link between a client and a node.
+    clogs: BTreeMap<(SimNodeId, SimNodeId), u32>,
+}
+
+struct Active {
+    fault: Fault,
+    nodes: Vec<NodeNo>,
+    links: Vec<(NodeNo, NodeNo)>,
+    clogs: Vec<(SimNodeId, SimNodeId)>,
+    before: LinkCounts,
+    slowed_before: u64,
+}
+
+impl Nemesis {
+    pub fn new(cluster: Arc<Cluster>, shared: Arc<Shared>, clients: Vec<SimNodeId>) -> Self {
+        let (plan, recorder) = (shared.plan.clone(), shared.recorder.clone());
+        let (active, frozen, clogs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { cluster, shared, plan, recorder, clients, active, frozen, clogs }
+    }
+
+    /// Plays all actions, counted from `start`; ends at the heal, or when the run is red.
+    pub async fn play(&mut self, start: Instant) {
+        let plan = self.plan.clone();
+        let mut moments = BTreeSet::new();
+        for (index, action) in plan.actions.iter().enumerate() {
+            moments.insert((action.at_ms, 1, index));
+            let end = action.at_ms + action.lasts_ms.max(1);
+            if end < plan.heal_at_ms {
+                moments.insert((end, 0, index));
+            }
+        }
+        moments.insert((plan.heal_at_ms, 2, usize::MAX));
+        for (at_ms, kind, index) in moments {
+            let at = start + Duration::from_millis(at_ms);
+            while Instant::now() < at {
+                if self.recorder.is_red() {
+                    return;
+                }
+                time::sleep_until(at.min(Instant::now() + Duration::from_millis(250))).await;
+            }
+            match kind {
+                0 => self.end(index),
+                1 => self.begin(index),
+                _ => self.heal(),
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize) {
+        let fault = self.plan.actions[index].fault;
+        let nodes = self.resolve(fault);
+        self.recorder.note(format!("fault {index} {fault} nodes={nodes:?}"));
+        let slowed_before = nodes.iter().map(|node| self.cluster.disk(*node).counts().slowed).sum();
+        let before = self.cluster.links.counts();
+        let mut active = Active { fault, nodes, links: Vec::new(), clogs: Vec::new(), before, slowed_before };
+        let links = &self.cluster.links;
+        match fault {
+            Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) => self.take_down(index, &active),
+            Fault::Pause(_) => self.freeze(index, &active),
+            Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) | Fault::Split(_) => {
+                active.links = self.links_of(fault, &active.nodes);
+                active.links.iter().for_each(|(from, to)| links.cut(*from, *to));
+            }
+            Fault::CutClients(_) | Fault::LoseAnswers(_) => {
+                active.clogs = self.clogs_of(fault, &active.nodes);
+                for link in active.clogs.clone() {
+                    self.clog(link);
+                }
+            }
+            Fault::ResetClients => self.shared.reset_connections(),
+            Fault::Loss { per_mille } => links.add_loss(per_mille as i64),
+            Fault::Delay { ms_max } => links.add_delay(ms_max as i64),
+            Fault::Twice { per_mille } => links.add_twice(per_mille as i64),
+            Fault::SlowDisk { ms, .. } => {
+                active.nodes.iter().for_each(|node| self.cluster.disk(*node).change_faults(|faults| faults.slow_ms = ms));
+            }
+            Fault::FailSync(_) => self.fail_disk(&active, |faults| faults.failing_syncs = 1),
+            Fault::FullDisk(_) => self.fail_disk(&active, |faults| faults.full = true),
+        }
+        self.active.insert(index, active);
+    }
+
+    fn end(&mut self, index: usize) {
+        let Some(active) = self.active.remove(&index) else { return };
+        self.recorder.note(format!("mended {index} {}", active.fault));
+        let kind = active.fault.kind();
+        let links = &self.cluster.links;
+        let (before, after) = (active.before, links.counts());
+        let mut effective = false;
+        match active.fault {
+            // Counted when they began.
+            Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) => self.let_up(index, &active),
+            Fault::Pause(_) => self.thaw(index, &active),
+            Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) | Fault::Split(_) => {
+                active.links.iter().for_each(|(from, to)| links.mend(*from, *to));
+                effective = after.cut > before.cut;
+            }
+            Fault::CutClients(_) | Fault::LoseAnswers(_) => {
+                for link in &active.clogs {
+                    self.unclog(*link);
+                }
+                effective = true;
+            }
+            Fault::ResetClients => effective = true,
+            Fault::Loss { per_mille } => {
+                links.add_loss(-(per_mille as i64));
+                effective = after.lost > before.lost;
+            }
+            Fault::Delay { ms_max } => {
+                links.add_delay(-(ms_max as i64));
+                effective = after.delayed > before.delayed;
+            }
+            Fault::Twice { per_mille } => {
+                links.add_twice(-(per_mille as i64));
+                effective = after.doubled > before.doubled;
+            }
+            Fault::SlowDisk { .. } => {
+                let slowed: u64 = active.nodes.iter().map(|node| self.cluster.disk(*node).counts().slowed).sum();
+                effective = slowed > active.slowed_before;
+                active.nodes.iter().for_each(|node| self.cluster.disk(*node).change_faults(|faults| faults.slow_ms = 0));
+            }
+            Fault::FailSync(_) => {
+                effective = self.mend_disk(&active, |faults| std::mem::take(&mut faults.failing_syncs) == 0);
+            }
+            Fault::FullDisk(_) => effective = self.mend_disk(&active, |faults| std::mem::take(&mut faults.full)),
+        }
+        if effective {
+            self.recorder.effective(kind);
+        }
+    }
+
+    /// Ends everything that is active; afterwards nothing is broken.
+    fn heal(&mut self) {
+        let active: Vec<usize> = self.active.keys().copied().collect();
+        for index in active {
+            self.end(index);
+        }
+        self.cluster.links.mend_all();
+        self.cluster.nodes().into_iter().for_each(|node| self.cluster.boot(node));
+        self.recorder.push(Event::Healed);
+    }
+
+    fn resolve(&self, fault: Fault) -> Vec<NodeNo> {
+        use Fault::*;
+        match fault {
+            Crash(target)
+            | PowerLoss(target)
+            | Stop(target)
+            | Pause(target)
+            | Isolate(target)
+            | Mute(target)
+            | Deaf(target)
+            | CutClients(target)
+            | LoseAnswers(target)
+            | SlowDisk { target, .. }
+            | FailSync(target)
+            | FullDisk(target) => self.nodes_of(target),
+            Split(_) | ResetClients | Loss { .. } | Delay { .. } | Twice { .. } => Vec::new(),
+        }
+    }
+
+    fn nodes_of(&self, target: Target) -> Vec<NodeNo> {
+        match target {
+            Target::Node(node) => vec![node],
+            Target::All => self.cluster.nodes(),
+            Target::Coordinator => vec![self.leader(|replica| replica.group == 0).unwrap_or(1)],
+            Target::LeaderOf(bucket) => vec![self.leader(|replica| replica.bucket == Some(bucket)).unwrap_or(1)],
+            Target::FollowerOf(bucket) => {
+                let leader = self.leader(|replica| replica.bucket == Some(bucket));
+                let holds = |replicas: &[Replica]| replicas.iter().any(|replica| replica.bucket == Some(bucket));
+                let follower = self.probes().into_iter().find(|(node, replicas)| Some(*node) != leader && holds(replicas));
+                vec![follower.map_or(self.plan.nodes, |(node, _)| node)]
+            }
+        }
+    }
+
+    fn probes(&self) -> Vec<(NodeNo, Vec<Replica>)> {
+        let probe = |event| match event {
+            Event::Probe { node, replicas, .. } => Some((node, replicas)),
+            _ => None,
+        };
+        self.cluster.probe().into_iter().filter_map(probe).collect()
+    }
+
+    /// Of those who believe to lead, the one with the highest term.
+    fn leader(&self, is_it: impl Fn(&Replica) -> bool) -> Option<NodeNo> {
+        let terms = self.probes().into_iter().flat_map(|(node, replicas)| {
+            let leads: Vec<_> = replicas.iter().filter(|replica| is_it(replica) && replica.leader == Some(node)).collect();
+            leads.iter().map(|replica| (replica.term, node)).collect::<Vec<_>>()
+        });
+        terms.max().map(|(_, node)| node)
+    }
+
+    fn take_down(&mut self, index: usize, active: &Active) {
+        for node in &active.nodes {
+            self.cluster.hold(*node, index);
+            self.frozen.remove(node);
+            match active.fault {
+                Fault::Stop(_) => {
+                    if self.cluster.is_up(*node) {
+                        self.cluster.ask_to_stop(*node);
+                        self.recorder.effective("stop");
+                    }
+                }
+                Fault::PowerLoss(_) => {
+                    let loss = self.cluster.lose_power(*node);
+                    self.recorder.note(format!("n{node} lost power: {loss:?}"));
+                    if loss.lost_sectors + loss.lost_names > 0 {
+                        self.recorder.effective(active.fault.kind());
+                    }
+                }
+                _ => {
+                    if self.cluster.crash(*node) {
+                        self.recorder.effective("crash");
+                    }
+                }
+            }
+        }
+    }
+
+    fn let_up(&mut self, index: usize, active: &Active) {
+        for node in &active.nodes {
+            if self.cluster.release(*node, index) {
+                // Whoever did not end by itself until now is killed.
+                if matches!(active.fault, Fault::Stop(_)) {
+                    self.cluster.crash(*node);
+                }
+                self.cluster.boot(*node);
+            }
+        }
+    }
+
+    fn freeze(&mut self, index: usize, active: &Active) {
+        for node in &active.nodes {
+            if self.cluster.is_up(*node) {
+                self.cluster.pause(*node);
+                self.frozen.entry(*node).or_default().insert(index);
+                self.recorder.effective("pause");
+            }
+        }
+    }
+
+    fn thaw(&mut self, index: usize, active: &Active) {
+        for node in &active.nodes {
+            // A node that died meanwhile is not frozen any more.
+            let Some(holders) = self.frozen.get_mut(node) else { continue };
+            holders.remove(&index);
+            if holders.is_empty() {
+                self.frozen.remove(node);
+                self.cluster.resume(*node);
+            }
+        }
+    }
+
+    fn links_of(&self, fault: Fault, nodes: &[NodeNo]) -> Vec<(NodeNo, NodeNo)> {
+        let all = self.cluster.nodes();
+        let pairs = all.iter().flat_map(|from| all.iter().map(|to| (*from, *to))).filter(|(from, to)| from != to);
+        let is_cut = |from: &NodeNo, to: &NodeNo| match fault {
+            Fault::Isolate(_) => nodes.contains(from) || nodes.contains(to),
+            Fault::Mute(_) => nodes.contains(from),
+            Fault::Deaf(_) => nodes.contains(to),
+            Fault::Split(limit) => (*from < limit) != (*to < limit),
+            _ => false,
+        };
+        pairs.filter(|(from, to)| is_cut(from, to)).collect()
+    }
+
+    fn clogs_of(&self, fault: Fault, nodes: &[NodeNo]) -> Vec<(SimNodeId, SimNodeId)> {
+        let mut clogs = Vec::new();
+        for node in nodes.iter().map(|node| self.cluster.sim_id(*node)) {
+            for client in &self.clients {
+                clogs.push((node, *client));
+                if matches!(fault, Fault::CutClients(_)) {
+                    clogs.push((*client, node));
+                }
+            }
+        }
+        clogs
+    }
+
+    fn clog(&mut self, link: (SimNodeId, SimNodeId)) {
+        *self.clogs.entry(link).or_default() += 1;
+        NetSim::current().clog_link(link.0, link.1);
+    }
+
+    fn unclog(&mut self, link: (SimNodeId, SimNodeId)) {
+        let count = self.clogs.entry(link).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            NetSim::current().unclog_link(link.0, link.1);
+        }
+    }
+
+    fn fail_disk(&self, active: &Active, change: impl Fn(&mut crate::disk::DiskFaults)) {
+        for node in &active.nodes {
+            self.cluster.begin_disk_fault(*node);
+            self.cluster.disk(*node).change_faults(&change);
+        }
+    }
+
+    /// True if `change` says of any disk that the fault had struck.
+    fn mend_disk(&self, active: &Active, change: impl Fn(&mut crate::disk::DiskFaults) -> bool) -> bool {
+        let mut struck = false;
+        for node in &active.nodes {
+            self.cluster.end_disk_fault(*node);
+            self.cluster.disk(*node).change_faults(|faults| struck |= change(faults));
+        }
+        struck
+    }
+}

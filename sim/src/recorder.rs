@@ -1,0 +1,163 @@
+//! Takes every event of a run: writes the trace, asks the oracles, remembers the first violation.
+
+use crate::history::{BucketNo, Event, Outcome, WriterNo};
+use crate::oracle::{Oracles, Violation};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Virtual time since the start of the run.
+pub fn now_ns() -> u64 {
+    #[cfg(madsim)]
+    return madsim::time::TimeHandle::try_current().map_or(0, |time| time.elapsed().as_nanos() as u64);
+    #[cfg(not(madsim))]
+    0
+}
+
+/// What a run has done, in numbers. No wall time: it must be the same in every process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub sends: u64,
+    pub resends: u64,
+    pub acked: u64,
+    pub unknown: u64,
+    pub out_of_order: u64,
+    pub fetches: u64,
+    pub rows: u64,
+    pub probes: u64,
+    pub boots: u64,
+    pub checks: u64,
+    /// Faults that changed something, by kind.
+    pub faults: BTreeMap<String, u64>,
+}
+
+#[derive(Default)]
+pub struct Recorder {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    trace: String,
+    oracles: Oracles,
+    counts: Counts,
+    violation: Option<Violation>,
+    progress: Progress,
+}
+
+/// What happened since the heal.
+#[derive(Default)]
+struct Progress {
+    healed: bool,
+    sent: BTreeSet<(BucketNo, WriterNo, i32)>,
+    /// Writers and buckets with an ack of a batch that was first sent after the heal.
+    acked: BTreeSet<(BucketNo, WriterNo)>,
+    /// Where a reader's scan of a bucket has come to, ever.
+    read_end: BTreeMap<(u32, BucketNo), i64>,
+}
+
+impl Recorder {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn push(&self, event: Event) {
+        let at_ns = now_ns();
+        let mut state = self.state();
+        writeln!(state.trace, "{at_ns} {event}").expect("a string takes everything");
+        count(&mut state.counts, &event);
+        state.progress.observe(&event);
+        if state.violation.is_some() {
+            return;
+        }
+        if let Err(violation) = state.oracles.observe(at_ns, &event) {
+            writeln!(state.trace, "{at_ns} RED {violation}").expect("a string takes everything");
+            state.violation = Some(violation);
+        }
+    }
+
+    pub fn note(&self, text: impl Into<String>) {
+        self.push(Event::Note { text: text.into() });
+    }
+
+    /// A fault changed something.
+    pub fn effective(&self, kind: &str) {
+        *self.state().counts.faults.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    pub fn is_red(&self) -> bool {
+        self.state().violation.is_some()
+    }
+
+    /// Whether this writer got a batch through that is younger than the heal.
+    pub fn has_progressed(&self, bucket: BucketNo, writer: WriterNo) -> bool {
+        self.state().progress.acked.contains(&(bucket, writer))
+    }
+
+    /// The offset up to which a reader has read a bucket.
+    pub fn read_end(&self, reader: u32, bucket: BucketNo) -> i64 {
+        self.state().progress.read_end.get(&(reader, bucket)).copied().unwrap_or(0)
+    }
+
+    /// From outside the oracles: a panic, say.
+    pub fn violate(&self, oracle: &'static str, at_ns: u64, what: String) {
+        let mut state = self.state();
+        let violation = Violation { oracle, at_ns, what };
+        writeln!(state.trace, "{at_ns} RED {violation}").expect("a string takes everything");
+        state.violation.get_or_insert(violation);
+    }
+
+    /// Ends the run: last checks, then everything that was recorded.
+    pub fn finish(&self, at_ns: u64) -> (String, Counts, Option<Violation>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.violation.is_none() {
+            state.violation = state.oracles.finish(at_ns).err();
+        }
+        state.counts.checks = state.oracles.checks();
+        (std::mem::take(&mut state.trace), state.counts.clone(), state.violation.clone())
+    }
+}
+
+impl Progress {
+    fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Healed => self.healed = true,
+            Event::Send { writer, bucket, sequence, first: true, .. } if self.healed => {
+                self.sent.insert((*bucket, *writer, *sequence));
+            }
+            Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { .. }, .. }
+                if self.sent.contains(&(*bucket, *writer, *sequence)) =>
+            {
+                self.acked.insert((*bucket, *writer));
+            }
+            Event::Fetch { reader, bucket, rows, .. } => {
+                let end = rows.last().map_or(0, |row| row.offset + 1);
+                let known = self.read_end.entry((*reader, *bucket)).or_default();
+                *known = (*known).max(end);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn count(counts: &mut Counts, event: &Event) {
+    match event {
+        Event::Send { first: true, .. } => counts.sends += 1,
+        Event::Send { first: false, .. } => counts.resends += 1,
+        Event::Done { outcome, .. } => match outcome {
+            Outcome::Acked { .. } => counts.acked += 1,
+            Outcome::Unknown { .. } => counts.unknown += 1,
+            Outcome::OutOfOrder { .. } => counts.out_of_order += 1,
+            Outcome::Refused { .. } => {}
+        },
+        Event::Fetch { rows, .. } => {
+            counts.fetches += 1;
+            counts.rows += rows.len() as u64;
+        }
+        Event::Probe { .. } => counts.probes += 1,
+        Event::Boot { .. } => counts.boots += 1,
+        _ => {}
+    }
+}

@@ -1,0 +1,196 @@
+//! A reader process: scans all buckets of its table, like a log scanner: one fetch per leader at a time, long polls.
+
+use super::append::refresh;
+use super::{Shared, rows, table_name};
+use crate::client::{Bucket, CallError, Session, Waiting};
+use crate::draw::{Draws, Stream};
+use crate::history::{BucketNo, Event, Row};
+use crate::plan::Reader;
+use crate::recorder::now_ns;
+use bytes::Bytes;
+use floss_protocol::error_code::{ErrorCode, Retry};
+use floss_protocol::log_batch::LogBatches;
+use floss_protocol::rpc::{
+    FetchLogRequest, FetchLogResponse, PbFetchLogReqForBucket, PbFetchLogReqForTable, PbFetchLogRespForBucket,
+};
+use floss_raft::env::runtime::time;
+use floss_raft::env::runtime::time::Instant;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const EARLIEST: i64 = -2;
+
+struct Scan {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    plan: Reader,
+    reader: u32,
+    first_bucket: BucketNo,
+    table_id: i64,
+    /// Next wanted offset; `EARLIEST` at the start of a scan.
+    next: BTreeMap<i32, i64>,
+}
+
+/// Runs until the run stops; must be spawned on a node of its own.
+pub async fn run_reader(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>) {
+    let plan = shared.plan.workload.readers[number as usize].clone();
+    let source = Draws::new(shared.plan.seed).source(Stream::Reader, u64::from(number));
+    let session = Arc::new(Session::new(table_name(plan.table), bootstrap, source));
+    shared.add_session(session.clone());
+    let buckets = shared.plan.workload.tables[plan.table];
+    let (first_bucket, table_id) = (shared.plan.first_bucket(plan.table), shared.table_ids[plan.table]);
+    let start = || (0..buckets).map(|bucket| (bucket, EARLIEST)).collect();
+    let rescan = Duration::from_millis(plan.rescan_ms);
+    let mut scan = Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next: start() };
+    let mut started = Instant::now();
+    while !shared.stopped() {
+        if !rescan.is_zero() && started.elapsed() > rescan {
+            scan.next = start();
+            started = Instant::now();
+        }
+        if !scan.round().await {
+            refresh(&scan.session, &shared).await;
+            time::sleep(Duration::from_millis(scan.session.draws().between(10, 100))).await;
+        }
+    }
+}
+
+struct Asked {
+    node: i32,
+    sent_ns: u64,
+    answer: Waiting<FetchLogRequest>,
+}
+
+impl Scan {
+    /// One fetch per leader. False if something calls for fresh metadata.
+    async fn round(&mut self) -> bool {
+        let mut by_leader: BTreeMap<(i32, String), Vec<i32>> = BTreeMap::new();
+        let mut fine = true;
+        for bucket in self.next.keys() {
+            match self.session.leader(Bucket { table_id: self.table_id, bucket: *bucket }) {
+                Some(leader) => by_leader.entry(leader).or_default().push(*bucket),
+                None => fine = false,
+            }
+        }
+        let mut asked = Vec::new();
+        for ((node, address), buckets) in by_leader {
+            match self.session.connect(&address).await {
+                Ok(connection) => {
+                    let sent_ns = now_ns();
+                    asked.push(Asked { node, sent_ns, answer: connection.send(self.request(&buckets)) });
+                }
+                Err(_) => fine = false,
+            }
+        }
+        let patience = Duration::from_millis(self.plan.max_wait_ms as u64 + 2_000);
+        for Asked { node, sent_ns, answer } in asked {
+            match answer.answer(patience).await {
+                Ok(response) => fine &= self.on_response(node, sent_ns, response),
+                Err(CallError::Refused { code, message }) => fine &= self.on_refused(node, -1, code, message),
+                Err(_) => fine = false,
+            }
+        }
+        if fine && self.plan.max_wait_ms == 0 {
+            time::sleep(Duration::from_millis(50)).await;
+        }
+        fine
+    }
+
+    fn request(&self, buckets: &[i32]) -> FetchLogRequest {
+        let bucket = |id: &i32| PbFetchLogReqForBucket {
+            bucket_id: *id,
+            fetch_offset: self.next[id],
+            max_fetch_bytes: self.plan.max_bytes,
+            ..Default::default()
+        };
+        let table = PbFetchLogReqForTable {
+            table_id: self.table_id,
+            projection_pushdown_enabled: self.plan.projection.is_some(),
+            projected_fields: self.plan.projection.clone().unwrap_or_default(),
+            buckets_req: buckets.iter().map(bucket).collect(),
+            ..Default::default()
+        };
+        FetchLogRequest {
+            follower_server_id: -1,
+            max_bytes: self.plan.max_bytes,
+            tables_req: vec![table],
+            max_wait_ms: Some(self.plan.max_wait_ms),
+            min_bytes: Some(1),
+            ..Default::default()
+        }
+    }
+
+    fn on_response(&mut self, node: i32, sent_ns: u64, response: FetchLogResponse) -> bool {
+        let mut fine = true;
+        for bucket in response.tables_resp.into_iter().flat_map(|table| table.buckets_resp) {
+            let Some(from) = self.next.get(&bucket.bucket_id).copied() else {
+                self.shared.recorder.push(Event::Broken { what: format!("fetch answer for bucket {}", bucket.bucket_id) });
+                continue;
+            };
+            match bucket.error_code.unwrap_or(0) {
+                0 => self.on_bucket(node, sent_ns, from, bucket),
+                code => {
+                    let message = bucket.error_message.unwrap_or_default();
+                    fine &= self.on_refused(node, bucket.bucket_id, code, message);
+                }
+            }
+        }
+        fine
+    }
+
+    fn on_bucket(&mut self, node: i32, sent_ns: u64, from: i64, bucket: PbFetchLogRespForBucket) {
+        let bucket_no = self.first_bucket + bucket.bucket_id as u32;
+        let (rows, end) = self.rows(bucket_no, from.max(0), bucket.records.unwrap_or_default());
+        self.next.insert(bucket.bucket_id, end);
+        self.shared.recorder.push(Event::Fetch {
+            reader: self.reader,
+            bucket: bucket_no,
+            node: node as u64,
+            from: from.max(0),
+            high_watermark: bucket.high_watermark.unwrap_or(-1),
+            sent_ns,
+            rows,
+        });
+    }
+
+    /// Rows from `from` on, and where the next fetch starts.
+    fn rows(&self, bucket: BucketNo, from: i64, records: Bytes) -> (Vec<Row>, i64) {
+        let mut rows = Vec::new();
+        let mut end = from;
+        for batch in LogBatches::new(records) {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    rows.push(Row { offset: end, value: Err(error.to_string()) });
+                    break;
+                }
+            };
+            let base = batch.header().base_offset.0;
+            let values = rows::decode(bucket, &batch, self.plan.projection.as_deref());
+            rows.extend(
+                values.into_iter().zip(base..).filter(|(_, offset)| *offset >= from).map(|(value, offset)| Row { offset, value }),
+            );
+            end = end.max(base + i64::from(batch.header().last_offset_delta) + 1);
+        }
+        (rows, end)
+    }
+
+    /// False: ask for fresh metadata and try again.
+    fn on_refused(&self, node: i32, bucket: i32, code: i32, message: String) -> bool {
+        let fleeting = ErrorCode::from_code(code).is_some_and(|error| error.retry() == Retry::EveryClient);
+        if !fleeting {
+            let from = self.next.get(&bucket).copied().unwrap_or(-1);
+            let bucket = self.first_bucket + bucket.max(0) as u32;
+            self.shared.recorder.push(Event::FetchRefused {
+                reader: self.reader,
+                bucket,
+                node: node as u64,
+                from,
+                code,
+                message,
+            });
+        }
+        false
+    }
+}

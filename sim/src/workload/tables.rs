@@ -1,0 +1,58 @@
+//! Makes the database and the tables of a run, before any fault.
+
+use super::{rows, table_name};
+use crate::client::{CallError, Session};
+use crate::plan::Plan;
+use bytes::Bytes;
+use floss_protocol::error_code::ErrorCode;
+use floss_protocol::rpc::{CreateDatabaseRequest, CreateTableRequest, PbTablePath};
+use floss_raft::env::runtime::time;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Table ids in order. Errors: what was still wrong after a minute.
+pub async fn create_tables(session: &Session, plan: &Plan) -> Result<Vec<i64>, String> {
+    let mut last = "nothing tried".to_owned();
+    for _ in 0..200 {
+        match create_all(session, plan).await {
+            Ok(()) => break,
+            Err(error) => last = error.text(),
+        }
+        time::sleep(Duration::from_millis(300)).await;
+    }
+    let mut ids = Vec::new();
+    for table in 0..plan.workload.tables.len() {
+        ids.push(table_id(session, table).await.map_err(|error| format!("{}; before: {last}", error.text()))?);
+    }
+    Ok(ids)
+}
+
+async fn create_all(session: &Session, plan: &Plan) -> Result<(), CallError> {
+    let connection = session.connect_any().await?;
+    let database = session.path().database_name;
+    let request = CreateDatabaseRequest { database_name: database.clone(), ignore_if_exists: true, database_json: None };
+    connection.send(request).answer(PATIENCE).await?;
+    for (table, buckets) in plan.workload.tables.iter().enumerate() {
+        let table_path = PbTablePath { database_name: database.clone(), table_name: table_name(table) };
+        let table_json = Bytes::from(rows::table_json(*buckets));
+        let request = CreateTableRequest { table_path, table_json, ignore_if_exists: true };
+        connection.send(request).answer(PATIENCE).await?;
+    }
+    Ok(())
+}
+
+async fn table_id(session: &Session, table: usize) -> Result<i64, CallError> {
+    let table_path = PbTablePath { table_name: table_name(table), ..session.path() };
+    let request = floss_protocol::rpc::GetTableInfoRequest { table_path };
+    let not_sent = CallError::Refused { code: ErrorCode::UnknownServerError as i32, message: "nobody answers".into() };
+    for _ in 0..20 {
+        if let Ok(connection) = session.connect_any().await
+            && let Ok(info) = connection.send(request.clone()).answer(PATIENCE).await
+        {
+            return Ok(info.table_id);
+        }
+        time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(not_sent)
+}
