@@ -1,7 +1,8 @@
 //! Replicated append: MB/s, and MB per server CPU-second.
 
+use super::Figure;
 use super::cluster::{BenchCluster, create, open};
-use super::{Figure, probe};
+use super::probe::Probe;
 use crate::exit::{Failure, OrFail};
 use crate::output::Output;
 use arrow59::array::{ArrayRef, Int64Array, RecordBatch};
@@ -18,16 +19,25 @@ const IN_FLIGHT_PER_BUCKET: usize = 8;
 pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Result<Vec<Figure>, Failure> {
     let mut figures = Vec::new();
     for (kib, buckets) in [(64, 1), (64, 8), (1024, 1)] {
-        output.note(format!("append: {kib} KiB batches, {buckets} buckets"));
-        let (mb_per_second, mb_per_cpu_second) = stretch(cluster, kib << 10, buckets, seconds).await?;
-        let samples = probe::synced_writes(&cluster.dir, kib << 10, Duration::from_secs(seconds.div_ceil(2)))?;
-        let file_mb_per_second = samples.len() as f64 * (kib << 10) as f64 / 1e6 / samples.iter().sum::<f64>();
-        let label = format!("append {kib} KiB x {buckets} buckets");
-        figures.push(Figure::new(&label, mb_per_second, "MB/s"));
-        figures.push(Figure::new(format!("{label}, to one synced file"), mb_per_second / file_mb_per_second, "ratio"));
-        figures.push(Figure::new(format!("{label}, all nodes"), mb_per_cpu_second, "MB per server CPU-s"));
+        output.note(format!("append: {kib} KiB batches, {buckets} buckets, {seconds} s"));
+        // The file before and after, so that drift of the machine hits both alike.
+        let mut probe = Probe::new(&cluster.dir, kib << 10)?;
+        let slice = Duration::from_secs(seconds) / 5;
+        let before = probe.throughput(slice)?;
+        let stretch = stretch(cluster, kib << 10, buckets, seconds).await?;
+        let file_mb_per_second = (before + probe.throughput(slice)?) / 2e6;
+        let label = format!("append {kib} KiB, {buckets} buckets");
+        figures.push(Figure::new(&label, stretch.mb_per_second, "MB/s"));
+        figures.push(Figure::new(format!("{label}: the same writes synced to one file"), file_mb_per_second, "MB/s"));
+        figures.push(Figure::new(format!("{label}: to one synced file"), stretch.mb_per_second / file_mb_per_second, "ratio"));
+        figures.push(Figure::new(format!("{label}: all nodes"), stretch.mb_per_cpu_second, "MB per server CPU-s"));
     }
     Ok(figures)
+}
+
+struct Stretch {
+    mb_per_second: f64,
+    mb_per_cpu_second: f64,
 }
 
 /// A batch whose body is `bytes` of 64-bit integers.
@@ -48,10 +58,12 @@ pub fn integers(columns: usize) -> Result<Schema, Failure> {
     builder.build().or_fail("build the bench schema")
 }
 
-async fn stretch(cluster: &BenchCluster, bytes: usize, buckets: i32, seconds: u64) -> Result<(f64, f64), Failure> {
+async fn stretch(cluster: &BenchCluster, bytes: usize, buckets: i32, seconds: u64) -> Result<Stretch, Failure> {
     let connection = cluster
         .connect(|config| {
             config.writer_batch_size = 2 * bytes as i32;
+            // Checked even when it is off.
+            config.writer_dynamic_batch_size_min = bytes as i32;
             config.writer_dynamic_batch_size_enabled = false;
             config.writer_batch_timeout_ms = 1;
             config.writer_bucket_no_key_assigner = fluss::config::NoKeyAssigner::RoundRobin;
@@ -85,5 +97,5 @@ async fn stretch(cluster: &BenchCluster, bytes: usize, buckets: i32, seconds: u6
         ack.await.or_fail("append")?;
     }
     let mb = acked as f64 * bytes as f64 / 1e6;
-    Ok((mb / elapsed, mb / cpu))
+    Ok(Stretch { mb_per_second: mb / elapsed, mb_per_cpu_second: mb / cpu })
 }

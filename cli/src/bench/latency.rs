@@ -1,7 +1,8 @@
 //! One small batch at a time, until it is acknowledged.
 
 use super::cluster::{BenchCluster, create, open};
-use super::{Figure, append, probe, quantile};
+use super::probe::Probe;
+use super::{Figure, append, quantile};
 use crate::exit::{Failure, OrFail};
 use crate::output::Output;
 use fluss::record::to_arrow_schema;
@@ -18,22 +19,27 @@ pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Resul
     let schema = to_arrow_schema(table.get_table_info().get_row_type()).or_fail("table schema")?;
     let writer = table.new_append().and_then(|append| append.create_writer()).or_fail("open a writer")?;
     let batch = append::batch(&schema, 4, ROWS)?;
-    let mut samples = Vec::new();
+    // In turns, so that whatever slows the disk slows both.
+    let mut disk = Probe::new(&cluster.dir, PROBE_BYTES)?;
+    let (mut samples, mut probe) = (Vec::new(), Vec::new());
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds + 1) {
         let start = Instant::now();
         writer.append_arrow_batch(batch.clone()).or_fail("append")?.await.or_fail("append")?;
+        let acked = start.elapsed().as_secs_f64();
+        let synced = disk.once()?;
         if began.elapsed() > Duration::from_secs(1) {
-            samples.push(start.elapsed().as_secs_f64());
+            samples.push(acked);
+            probe.push(synced);
         }
     }
-    let mut probe = probe::synced_writes(&cluster.dir, PROBE_BYTES, Duration::from_secs(seconds.div_ceil(2)))?;
     samples.sort_by(f64::total_cmp);
     probe.sort_by(f64::total_cmp);
-    let mut figures = Vec::new();
+    let mut figures = vec![Figure::new("acked latency, samples", samples.len() as f64, "count")];
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
         let (ours, disk) = (quantile(&samples, share), quantile(&probe, share));
         figures.push(Figure::new(format!("acked latency {name}"), ours * 1e3, "ms"));
+        figures.push(Figure::new(format!("4 KiB synced write {name}"), disk * 1e3, "ms"));
         figures.push(Figure::new(format!("acked latency {name}, to a 4 KiB synced write"), ours / disk, "ratio"));
     }
     Ok(figures)

@@ -71,7 +71,8 @@ pub async fn run(verb: BenchVerb, output: &Output) -> Result<(), Failure> {
     let cluster = BenchCluster::up(common.dir.clone(), common.nodes, output).await?;
     let result = measure(&verb, common, &cluster, output).await;
     cluster.down().await?;
-    let figures = result?;
+    let mut figures = result?;
+    figures.splice(0..0, machine());
     let rows = figures.iter().map(|figure| vec![json!(figure.what), rounded(figure.value), json!(figure.unit)]);
     output.listing(&Listing { name: "bench", columns: vec!["what", "value", "unit"], rows: rows.collect() })
 }
@@ -91,6 +92,17 @@ async fn measure(verb: &BenchVerb, common: &Common, cluster: &BenchCluster, outp
         }
     }
     Ok(figures)
+}
+
+/// What the figures depend on.
+fn machine() -> Vec<Figure> {
+    let cores = std::thread::available_parallelism().map_or(f64::NAN, |cores| cores.get() as f64);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN);
+    vec![
+        Figure::new("machine, shared by client and nodes", cores, "cores"),
+        Figure::new("load average at the end (1 min)", load, "tasks"),
+    ]
 }
 
 fn rounded(value: f64) -> Value {

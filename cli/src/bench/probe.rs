@@ -1,34 +1,59 @@
 //! What the disk alone can do, measured in the same run.
 
 use crate::exit::{Failure, OrFail};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Bytes of the file that the probe writes over and over, so that it never extends it.
 const FILE_BYTES: u64 = 64 << 20;
 
-/// Seconds of each `bytes` written and synced, one after the other into one pre-written file, for about `time`.
-pub fn synced_writes(dir: &Path, bytes: usize, time: Duration) -> Result<Vec<f64>, Failure> {
-    let path = dir.join("probe");
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).or_fail("open the probe file")?;
-    let chunk = vec![7_u8; 1 << 20];
-    for position in (0..FILE_BYTES).step_by(chunk.len()) {
-        file.write_all_at(&chunk, position).or_fail("fill the probe file")?;
+/// Writes and syncs the same number of bytes again and again into one pre-written file.
+pub struct Probe {
+    file: File,
+    path: PathBuf,
+    data: Vec<u8>,
+    position: u64,
+}
+
+impl Probe {
+    pub fn new(dir: &Path, bytes: usize) -> Result<Self, Failure> {
+        let path = dir.join("probe");
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).or_fail("open the probe file")?;
+        let chunk = vec![7_u8; 1 << 20];
+        for position in (0..FILE_BYTES).step_by(chunk.len()) {
+            file.write_all_at(&chunk, position).or_fail("fill the probe file")?;
+        }
+        file.sync_all().or_fail("sync the probe file")?;
+        Ok(Self { file, path, data: vec![42; bytes], position: 0 })
     }
-    file.sync_all().or_fail("sync the probe file")?;
-    let data = vec![42_u8; bytes];
-    let mut samples = Vec::new();
-    let mut position = 0;
-    let began = Instant::now();
-    while began.elapsed() < time {
+
+    /// Seconds of one write and its sync.
+    pub fn once(&mut self) -> Result<f64, Failure> {
         let start = Instant::now();
-        file.write_all_at(&data, position).or_fail("write the probe file")?;
-        file.sync_data().or_fail("sync the probe file")?;
-        samples.push(start.elapsed().as_secs_f64());
-        position = (position + bytes as u64) % (FILE_BYTES - bytes as u64);
+        self.file.write_all_at(&self.data, self.position).or_fail("write the probe file")?;
+        self.file.sync_data().or_fail("sync the probe file")?;
+        let bytes = self.data.len() as u64;
+        self.position = (self.position + bytes) % (FILE_BYTES - bytes);
+        Ok(start.elapsed().as_secs_f64())
     }
-    std::fs::remove_file(&path).or_fail("remove the probe file")?;
-    Ok(samples)
+
+    /// One after the other for about `time`: bytes per second.
+    pub fn throughput(&mut self, time: Duration) -> Result<f64, Failure> {
+        let began = Instant::now();
+        let mut bytes = 0;
+        while began.elapsed() < time {
+            self.once()?;
+            bytes += self.data.len();
+        }
+        Ok(bytes as f64 / began.elapsed().as_secs_f64())
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // Its directory is removed anyway, unless somebody named it.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
