@@ -47,6 +47,9 @@ pub struct Run {
     /// Peers of a running cluster to join
     #[arg(long, value_name = "HOST:PEER_PORT", value_delimiter = ',')]
     join: Vec<String>,
+    /// This node was wiped and its old directory is gone for good: let it in again
+    #[arg(long)]
+    rejoin: bool,
     /// Log lines as JSON
     #[arg(long)]
     log_json: bool,
@@ -75,7 +78,11 @@ async fn serve(config: NodeConfig) -> Result<(), Failure> {
     };
     let node = node::open(config, seams).await.map_err(|error| Failure::failed(format!("start node {node_id}")).why(error))?;
     tracing::info!(node = node_id, clients = node.client_address(), "node is up");
-    wait_for_stop().await?;
+    tokio::select! {
+        biased;
+        stop = wait_for_stop() => stop?,
+        reason = node.failed() => return Err(Failure::failed(format!("node {node_id} cannot take part")).why(reason)),
+    }
     tracing::info!(node = node_id, "stopping: handing leadership over");
     node.stop().await;
     Ok(())
@@ -118,6 +125,9 @@ fn config(flags: Run) -> Result<NodeConfig, Failure> {
     text("admin_listen", flags.admin_listen);
     if let Some(id) = flags.node_id {
         table.insert("node_id".to_string(), toml::Value::Integer(id as i64));
+    }
+    if flags.rejoin {
+        table.insert("rejoin".to_string(), toml::Value::Boolean(true));
     }
     for (key, list) in [("initial_nodes", flags.initial_nodes), ("join", flags.join)] {
         if !list.is_empty() {

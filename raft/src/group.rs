@@ -211,6 +211,28 @@ impl Group {
         (membership.voter_ids().collect(), membership.learner_ids().collect())
     }
 
+    /// The voters, once the last change of members is complete as far as this replica knows.
+    pub fn settled_voters(&self) -> Option<Vec<NodeId>> {
+        let metrics = self.inner.metrics();
+        let (effective, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
+        let is_settled = effective.log_id() == committed.log_id() && effective.membership().get_joint_config().len() == 1;
+        is_settled.then(|| effective.membership().voter_ids().collect())
+    }
+
+    /// True once `node` has no part in the group any more: neither the effective nor the committed membership names it.
+    pub fn is_rid_of(&self, node: NodeId) -> bool {
+        let metrics = self.inner.metrics();
+        let named = |config: &openraft::alias::StoredMembershipOf<Types>| config.membership().get_node(&node).is_some();
+        !named(&metrics.membership_config) && !named(&metrics.committed_membership_config)
+    }
+
+    /// On the leader: entries that `node` lacks; `None` if it is not replicated to or was never heard.
+    pub fn lag_of(&self, node: NodeId) -> Option<u64> {
+        let metrics = self.inner.metrics();
+        let matched = metrics.replication.as_ref()?.get(&node)?.as_ref()?.index;
+        Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
+    }
+
     /// Committed or not, retained entries of this replica, by index (end exclusive). See `Journal::read`. Raft's own
     /// entries have an empty payload.
     pub async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<JournalEntry>> {
@@ -320,6 +342,18 @@ impl Group {
         self.inner.closing.store(true, Ordering::SeqCst);
         // It may have failed already.
         _ = self.inner.raft.shutdown().await;
+    }
+
+    /// Takes `node` out of the group, voter or learner. Its vote counts no more once this has returned.
+    pub async fn remove_member(&self, node: NodeId) -> Result<(), GroupError> {
+        self.inner.wake();
+        let (voters, _) = self.members();
+        let change = if voters.contains(&node) {
+            ChangeMembers::RemoveVoters(BTreeSet::from([node]))
+        } else {
+            ChangeMembers::RemoveNodes(BTreeSet::from([node]))
+        };
+        self.inner.raft.change_membership(change, false).await.map(drop).map_err(|_| self.not_leader())
     }
 
     fn not_leader(&self) -> GroupError {

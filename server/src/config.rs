@@ -31,6 +31,10 @@ pub struct NodeConfig {
     /// Or: peers of a running cluster to join.
     #[serde(default)]
     pub join: Vec<String>,
+    /// The cluster knows this node by another directory, and that one is gone for good: let this fresh one in, as a learner
+    /// first. Without it such a start is refused.
+    #[serde(default)]
+    pub rejoin: bool,
     /// Times and sizes; see [`Tuning`].
     #[serde(default)]
     pub tuning: Tuning,

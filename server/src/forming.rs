@@ -4,7 +4,8 @@ use crate::coordinator::admission::{Formation, first_members, introduce, wait_ad
 use crate::coordinator::command::NodeRegistration;
 use crate::coordinator::machine::CatalogMachine;
 use crate::coordinator::run::run_coordinator;
-use crate::identity::{Identity, check_cluster, save_identity};
+use crate::identity::{Admission, Identity, check_cluster, save_identity};
+use crate::members;
 use crate::node::NodeError;
 use crate::reconcile;
 use crate::shared::Shared;
@@ -12,6 +13,8 @@ use crate::stop::Tasks;
 use floss_raft::env::disk::Disk;
 use floss_raft::host::{GroupSpec, Host};
 use floss_raft::types::GroupId;
+use futures_util::future::{Either, select};
+use std::pin::pin;
 use std::sync::Arc;
 
 /// What that needs.
@@ -22,18 +25,18 @@ pub(crate) struct Forming {
     pub formation: Formation,
     pub me: NodeRegistration,
     pub identity: Identity,
+    pub rejoin: bool,
     pub tasks: Tasks,
 }
 
 impl Forming {
-    /// Waits for the other nodes as long as it takes.
+    /// Waits for the other nodes as long as it takes, then takes part until it is dropped.
     ///
     /// Errors: the cluster does not take this directory; the journal failed.
     pub async fn run(mut self, machine: CatalogMachine) -> Result<(), NodeError> {
         introduce(&self.shared.catalog, &self.formation);
-        if !self.identity.admitted {
-            wait_admitted(&self.shared.catalog, &self.formation, &self.me).await?;
-            self.identity.admitted = true;
+        if self.identity.admission == Admission::Asking {
+            self.identity.admission = wait_admitted(&self.shared.catalog, &self.formation, &self.me, self.rejoin).await?;
             save_identity(self.disk.as_ref(), &self.identity).await?;
         }
         let group = self
@@ -43,9 +46,19 @@ impl Forming {
             .map_err(|source| NodeError::Io { path: "group 0".to_owned(), source })?;
         let catalog = self.shared.catalog.clone();
         catalog.attach(group);
-        self.tasks.spawn(run_coordinator(catalog.clone(), self.host.clone(), self.formation, self.me));
-        self.tasks.spawn(reconcile::run(self.shared.clone(), self.host, self.tasks.clone()));
+        self.tasks.spawn(reconcile::run(self.shared.clone(), self.host.clone(), self.tasks.clone()));
+        self.tasks.spawn(members::run(self.shared.clone(), self.host.clone()));
+        let refused = pin!(run_coordinator(catalog, self.host.clone(), self.formation.clone(), self.me.clone()));
+        let checked = pin!(self.check_cluster());
+        match select(checked, refused).await {
+            Either::Left((Ok(()), refused)) => Err(refused.await),
+            Either::Left((Err(error), _)) | Either::Right((error, _)) => Err(error),
+        }
+    }
 
+    /// Once the cluster has an id it must be the one that the directory remembers.
+    async fn check_cluster(&mut self) -> Result<(), NodeError> {
+        let catalog = self.shared.catalog.clone();
         let mut current = catalog.current();
         let cluster_id = loop {
             if let Some(cluster_id) = current.state.cluster_id() {
@@ -60,9 +73,9 @@ impl Forming {
 
     fn group_spec(&self) -> GroupSpec {
         let (voters, learners) = match &self.formation {
-            Formation::Initial(nodes) => first_members(nodes),
+            Formation::Initial(nodes) if self.identity.admission == Admission::Founder => first_members(nodes),
             // The leader of group 0 adds this node.
-            Formation::Join(_) => (Vec::new(), Vec::new()),
+            Formation::Initial(_) | Formation::Join(_) => (Vec::new(), Vec::new()),
         };
         let me = self.me.node;
         GroupSpec { id: GroupId::CATALOG, initialize: voters.contains(&me), elect: voters.first() == Some(&me), voters, learners }

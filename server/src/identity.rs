@@ -34,10 +34,21 @@ pub struct Identity {
     pub incarnation: u64,
     /// Starts on this directory, this one included; >= 1.
     pub boot: u64,
-    /// The cluster let this incarnation in (see `coordinator::admission`).
-    pub admitted: bool,
+    /// Whether the cluster let this incarnation in (see `coordinator::admission`).
+    pub admission: Admission,
     /// Once known.
     pub cluster_id: Option<String>,
+}
+
+/// How this directory came to take part. The numbers are a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admission {
+    /// Not yet: it must not act as the node it is named after.
+    Asking,
+    /// As one of the first nodes: it may write first memberships.
+    Founder,
+    /// Into a cluster that runs, for the first time or again: it is sent everything.
+    Joined,
 }
 
 impl Identity {
@@ -53,7 +64,7 @@ struct Body {
     node_id: NodeId,
     incarnation: u64,
     boot: u64,
-    admitted: bool,
+    admission: Admission,
     cluster_id: Option<String>,
 }
 
@@ -69,7 +80,7 @@ pub async fn open_identity(disk: &dyn Disk, clock: &dyn Clock, node_id: NodeId) 
             // millisecond. Deterministic in the simulator, which a random number would have to be made to be.
             incarnation: mix(clock.now_ms() as u64 ^ mix(node_id)),
             boot: 0,
-            admitted: false,
+            admission: Admission::Asking,
             cluster_id: None,
         },
     };
@@ -132,8 +143,8 @@ async fn replace(disk: &dyn Disk, bytes: Bytes) -> io::Result<()> {
 }
 
 fn encode_identity(identity: &Identity) -> Bytes {
-    let Identity { node_id, incarnation, boot, admitted, cluster_id } = identity.clone();
-    let body = Body { node_id, incarnation, boot, admitted, cluster_id };
+    let Identity { node_id, incarnation, boot, admission, cluster_id } = identity.clone();
+    let body = Body { node_id, incarnation, boot, admission, cluster_id };
     let body = postcard::to_stdvec(&body).expect("plain data always encodes");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(MAGIC);
@@ -158,8 +169,8 @@ fn decode_identity(bytes: &[u8]) -> Result<Identity, String> {
         return Err("a wrong checksum".to_owned());
     }
     let body: Body = postcard::from_bytes(body).map_err(|error| error.to_string())?;
-    let Body { node_id, incarnation, boot, admitted, cluster_id } = body;
-    Ok(Identity { node_id, incarnation, boot, admitted, cluster_id })
+    let Body { node_id, incarnation, boot, admission, cluster_id } = body;
+    Ok(Identity { node_id, incarnation, boot, admission, cluster_id })
 }
 
 fn io_error(source: io::Error) -> NodeError {
@@ -189,7 +200,7 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        Identity { node_id: 3, incarnation: 0x1122_3344, boot: 2, admitted: true, cluster_id: Some("c1".into()) }
+        Identity { node_id: 3, incarnation: 0x1122_3344, boot: 2, admission: Admission::Founder, cluster_id: Some("c1".into()) }
     }
 
     #[test]
@@ -230,17 +241,17 @@ mod tests {
         block_on(async {
             let disk = MemDisk::new();
             let first = open_identity(&disk, &FixedClock(5), 3).await.expect("fresh");
-            assert_eq!((first.boot, first.admitted, &first.cluster_id), (1, false, &None));
+            assert_eq!((first.boot, first.admission, &first.cluster_id), (1, Admission::Asking, &None));
             // Power is lost right after: what was returned is what is there.
             let disk = disk.crash(|| false);
             let mut second = open_identity(&disk, &FixedClock(6), 3).await.expect("known");
             assert_eq!((second.incarnation, second.boot), (first.incarnation, 2));
-            second.admitted = true;
+            second.admission = Admission::Joined;
             check_cluster(&disk, &mut second, "c1").await.expect("first cluster");
             check_cluster(&disk, &mut second, "c1").await.expect("same cluster");
             let disk = disk.crash(|| false);
             let mut third = open_identity(&disk, &FixedClock(7), 3).await.expect("known");
-            assert_eq!((third.boot, third.admitted, third.cluster_id.as_deref()), (3, true, Some("c1")));
+            assert_eq!((third.boot, third.admission, third.cluster_id.as_deref()), (3, Admission::Joined, Some("c1")));
             let other = check_cluster(&disk, &mut third, "c2").await;
             assert!(matches!(other, Err(NodeError::Identity { what: "cluster id", .. })), "{other:?}");
             let other = open_identity(&disk, &FixedClock(8), 4).await;
@@ -259,7 +270,7 @@ mod tests {
             let disk = MemDisk::new();
             let first = open_identity(&disk, &FixedClock(5), 3).await.expect("fresh");
             disk.break_syncs();
-            let failed = save_identity(&disk, &Identity { admitted: true, ..first.clone() }).await;
+            let failed = save_identity(&disk, &Identity { admission: Admission::Founder, ..first.clone() }).await;
             assert!(matches!(failed, Err(NodeError::Io { .. })));
             let disk = disk.crash(|| true);
             let found = read_identity(&disk).await.expect("readable").expect("there");

@@ -1,6 +1,6 @@
 //! One Floss node: sockets, coordinator, replicas. The only crate that knows `raft`, `tablet` and `lake`.
 //!
-//! Reading order: `config`, `node`, `forming`, `net/`, `dispatch`, `handlers/`, `replica/`, `coordinator/`, `reconcile`,
+//! Reading order: `config`, `node`, `forming`, `net/`, `dispatch`, `handlers/`, `replica/`, `coordinator/`, `reconcile`, `members`,
 //! `errors`, `limits`.
 #![cfg_attr(madsim, allow(clippy::disallowed_methods))] // there the standard clock is the simulated one
 
@@ -13,6 +13,7 @@ mod forming;
 mod handlers;
 pub mod identity;
 mod limits;
+mod members;
 mod net;
 pub mod node;
 mod observer;

@@ -28,7 +28,7 @@ use floss_raft::env::runtime::time;
 use floss_raft::host::Host;
 use floss_raft::transport::Transport;
 use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
-use floss_raft::types::{GroupId, Leadership, Pointers};
+use floss_raft::types::{GroupId, Leadership, NodeId, Pointers};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -116,7 +116,8 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         peer_address: ports.peer_address,
     };
     let (shared_, host_, tasks_) = (shared.clone(), host.clone(), tasks.clone());
-    let forming = Forming { shared: shared_, host: host_, disk: seams.disk, formation, me, identity, tasks: tasks_ };
+    let forming =
+        Forming { shared: shared_, host: host_, disk: seams.disk, formation, me, identity, rejoin: config.rejoin, tasks: tasks_ };
     let fatal = Arc::new(Fatal::default());
     tasks.spawn(form(forming, machine, fatal.clone()));
     tasks.spawn(ping_on_news(host.clone(), news));
@@ -207,6 +208,7 @@ impl Node {
                 group: GroupId::CATALOG,
                 bucket: None,
                 leadership: group.leadership(),
+                voters: group.settled_voters(),
                 pointers: group.pointers(),
                 log_start: 0,
                 high_watermark: 0,
@@ -233,6 +235,7 @@ fn probe_replica(replica: &Replica) -> ReplicaProbe {
         group: replica.group_id,
         bucket: Some(replica.bucket),
         leadership: core.leadership,
+        voters: replica.group().ok().and_then(|group| group.settled_voters()),
         pointers,
         log_start: core.tablet.log_start(),
         high_watermark: core.tablet.high_watermark(),
@@ -255,6 +258,8 @@ pub struct ReplicaProbe {
     /// None for the catalog.
     pub bucket: Option<TableBucket>,
     pub leadership: Leadership,
+    /// As this replica knows, ascending; none while they change.
+    pub voters: Option<Vec<NodeId>>,
     pub pointers: Pointers,
     pub log_start: i64,
     pub high_watermark: i64,

@@ -88,7 +88,8 @@ async fn open(shared: &Arc<Shared>, host: &Host, tasks: &Tasks, spec: ReplicaSpe
     let (replica, mail) = Replica::new(spec.bucket, spec.group, shared.node_id, tablet, layouts(shared, &spec));
     // Known before the group opens: the host tells about its leadership while it does.
     shared.replicas.insert(replica.clone());
-    let group_spec = GroupSpec { id: spec.group, voters: spec.voters, learners: Vec::new(), initialize: true, elect: spec.elect };
+    let (id, voters, initialize, elect) = (spec.group, spec.voters, spec.initialize, spec.elect);
+    let group_spec = GroupSpec { id, voters, learners: Vec::new(), initialize, elect };
     let group = host.open_group(group_spec, Box::new(BucketMachine::new(replica.clone()))).await?;
     replica.set_group(group.clone());
     replica.on_suspected(&shared.leaders.suspected());

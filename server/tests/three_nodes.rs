@@ -149,3 +149,44 @@ fn dropping_removes_the_data_on_all_nodes() {
         cluster.stop().await;
     });
 }
+
+#[test]
+fn a_wiped_node_is_let_in_again_and_brings_back_what_it_lost() {
+    block_on(async {
+        let mut cluster = three_nodes().await;
+        let mut client = cluster.client(1).await;
+        client.create_table("t", &log_table(1)).await.expect("create");
+        for sequence in 0..5 {
+            produce_until_acked(&cluster, "t", sequence).await;
+        }
+        cluster.stop_node(3).await;
+        cluster.dirs.insert(3, tempfile::tempdir().expect("temporary directory"));
+        cluster.start_node(3).await;
+        let reason = time::timeout(support::WAIT, cluster.nodes[&3].failed()).await.expect("refused in time");
+        assert!(reason.contains("incarnation") && reason.contains("rejoin"), "{reason}");
+        cluster.stop_node(3).await;
+
+        cluster.configs.get_mut(&3).expect("configured").rejoin = true;
+        cluster.dirs.insert(3, tempfile::tempdir().expect("temporary directory"));
+        cluster.start_node(3).await;
+        eventually("third voter of both groups", async || {
+            let probe = cluster.nodes[&3].probe();
+            probe.replicas.len() == 2 && probe.replicas.iter().all(|replica| replica.voters.as_deref() == Some(&[1, 2, 3]))
+        })
+        .await;
+        // It counts: without node 1 it is half of the majority, and it has what was written before it was wiped.
+        cluster.stop_node(1).await;
+        assert_eq!(produce_until_acked(&cluster, "t", 5).await, 15);
+        let bucket = cluster.nodes[&3].probe().replicas.iter().find_map(|replica| replica.bucket).expect("a bucket");
+        eventually("everything on the node that was wiped", async || {
+            let batches = cluster.nodes[&3].read_replica(bucket, 0).await.expect("retained");
+            batches.iter().map(|(offset, _)| *offset).eq([0, 3, 6, 9, 12, 15])
+        })
+        .await;
+        // It is an ordinary node again: a restart does not ask.
+        cluster.stop_node(3).await;
+        cluster.start_node(3).await;
+        assert_eq!(produce_until_acked(&cluster, "t", 6).await, 18);
+        cluster.stop().await;
+    });
+}

@@ -160,6 +160,7 @@ impl Cluster {
             admin_listen: None,
             initial_nodes: initial,
             join: Vec::new(),
+            rejoin: false,
             tuning: Tuning {
                 journal_file_bytes: environment.journal_file_bytes,
                 journal_cache_bytes: environment.journal_cache_bytes,

@@ -78,9 +78,9 @@ pub async fn run(verb: DevVerb, output: &Output) -> Result<(), Failure> {
         DevVerb::Up(up) => up::run(up, output).await,
         DevVerb::Down { dir, wipe } => down(&dir, wipe, output).await,
         DevVerb::Status(dir) => status(&dir, output),
-        DevVerb::Kill(target) => each(&target, |node| process::kill(node)),
-        DevVerb::Pause(target) => each(&target, |node| process::pause(node)),
-        DevVerb::Resume(target) => each(&target, |node| process::resume(node)),
+        DevVerb::Kill(target) => each(&target, process::kill),
+        DevVerb::Pause(target) => each(&target, process::pause),
+        DevVerb::Resume(target) => each(&target, process::resume),
         DevVerb::Restart(target) => restart(&target).await,
         DevVerb::Print(Print::ClusterJson(dir)) => print_json(&dir),
     }

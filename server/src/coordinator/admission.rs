@@ -5,19 +5,24 @@
 //!
 //! | answer | meaning | then |
 //! |---|---|---|
-//! | `Registered`, other incarnation | this node was wiped | refuse to start |
-//! | `Registered`, own incarnation | crashed before it noted the admission | go on |
-//! | `NeverRegistered` | formed without this node so far | go on |
-//! | `NothingHere` from **all** others | the cluster is being made | go on |
+//! | `Registered`, other incarnation | this node was wiped | refuse to start; with `rejoin`, ask to be let in, and ask again |
+//! | `Registered`, own incarnation | it was let in | go on as one that joined |
+//! | `NeverRegistered` | formed without this node so far | go on as a founder |
+//! | `NothingHere` from **all** others | the cluster is being made | go on as a founder |
 //! | anything else | cannot be told yet | ask again |
 //!
 //! A new cluster therefore starts once all nodes of its list were up at the same time. A running one needs a leader only.
+//!
+//! A wiped node is let in when each of its groups has taken the old directory out of its membership, which needs a majority of the
+//! others; then it is a learner, is sent what it lost, and votes again. Buckets with fewer than three replicas cannot take it out:
+//! of two, the other one has all that was acknowledged; what had one replica is lost.
 
 use super::catalog::{Catalog, CatalogError};
 use super::command::{CatalogCommand, InitialNode, NodeRegistration};
 use super::peer::{PeerReply, Standing, StandingRequest, encode_peer, method};
 use super::reject::CatalogReject;
 use crate::config::NodeConfig;
+use crate::identity::Admission;
 use crate::node::NodeError;
 use floss_raft::env::runtime::time::sleep;
 use floss_raft::types::NodeId;
@@ -27,6 +32,9 @@ use std::time::Duration;
 pub const CATALOG_VOTERS_MAX: usize = 5;
 const ASK_MAX: Duration = Duration::from_millis(2_000);
 const ASK_PAUSE: Duration = Duration::from_millis(50);
+/// Each request to be let in is an entry of group 0.
+const JOIN_PAUSE: Duration = Duration::from_millis(500);
+const LOG_EVERY_ROUNDS: u64 = 100;
 const REGISTER_MAX: Duration = Duration::from_millis(5_000);
 /// Peers of `join` are known by address only; they get ids from here down, which no operator uses.
 const FIRST_SEED_ID: NodeId = NodeId::MAX;
@@ -115,17 +123,28 @@ pub fn introduce(catalog: &Catalog, formation: &Formation) {
 }
 
 /// Asks the cluster whether this fresh directory may act as node `me`; call before opening group 0, only while the identity
-/// says `admitted = false`, and save `admitted = true` afterwards. Waits for as long as it takes.
+/// says `Asking`, and save the answer. Waits for as long as it takes. `rejoin`: the operator says that the former directory of this
+/// node is gone for good.
 ///
-/// Errors: `NodeError::Identity` if the cluster knows this node with another incarnation.
-pub async fn wait_admitted(catalog: &Catalog, formation: &Formation, me: &NodeRegistration) -> Result<(), NodeError> {
+/// Errors: `NodeError::Identity` if the cluster knows this node with another incarnation, and not `rejoin`.
+pub async fn wait_admitted(
+    catalog: &Catalog,
+    formation: &Formation,
+    me: &NodeRegistration,
+    rejoin: bool,
+) -> Result<Admission, NodeError> {
     match formation {
-        Formation::Initial(nodes) => wait_initial(catalog, nodes, me).await,
-        Formation::Join(_) => wait_joined(catalog, me).await,
+        Formation::Initial(nodes) => wait_initial(catalog, nodes, me, rejoin).await,
+        Formation::Join(_) => wait_joined(catalog, me, rejoin).await,
     }
 }
 
-async fn wait_initial(catalog: &Catalog, nodes: &[InitialNode], me: &NodeRegistration) -> Result<(), NodeError> {
+async fn wait_initial(
+    catalog: &Catalog,
+    nodes: &[InitialNode],
+    me: &NodeRegistration,
+    rejoin: bool,
+) -> Result<Admission, NodeError> {
     let question = encode_peer(&StandingRequest { node: me.node });
     let mut rounds = 0u64;
     loop {
@@ -133,37 +152,52 @@ async fn wait_initial(catalog: &Catalog, nodes: &[InitialNode], me: &NodeRegistr
         for other in nodes.iter().filter(|other| other.node != me.node) {
             let reply = catalog.ask(other.node, method::STANDING, question.clone(), ASK_MAX).await;
             match reply {
-                Ok(PeerReply::Standing(Standing::Registered { incarnation })) if incarnation == me.incarnation => return Ok(()),
+                Ok(PeerReply::Standing(Standing::Registered { incarnation })) if incarnation == me.incarnation => {
+                    return Ok(Admission::Joined);
+                }
+                Ok(PeerReply::Standing(Standing::Registered { .. })) if rejoin => {
+                    let others = nodes.iter().map(|other| other.node).filter(|node| *node != me.node);
+                    catalog.set_seeds(others.collect());
+                    return wait_joined(catalog, me, rejoin).await;
+                }
                 Ok(PeerReply::Standing(Standing::Registered { incarnation })) => return Err(wiped(incarnation, me.incarnation)),
-                Ok(PeerReply::Standing(Standing::NeverRegistered)) => return Ok(()),
+                Ok(PeerReply::Standing(Standing::NeverRegistered)) => return Ok(Admission::Founder),
                 Ok(PeerReply::Standing(Standing::NothingHere)) => {}
                 Ok(_) | Err(_) => untouched = false,
             }
         }
         if untouched {
-            return Ok(());
+            return Ok(Admission::Founder);
         }
         rounds += 1;
-        if rounds.is_multiple_of(100) {
+        if rounds.is_multiple_of(LOG_EVERY_ROUNDS) {
             tracing::info!(node = me.node, rounds, "waiting until the other nodes say that this directory may be used");
         }
         sleep(ASK_PAUSE).await;
     }
 }
 
-async fn wait_joined(catalog: &Catalog, me: &NodeRegistration) -> Result<(), NodeError> {
+async fn wait_joined(catalog: &Catalog, me: &NodeRegistration, rejoin: bool) -> Result<Admission, NodeError> {
+    let mut rounds = 0u64;
     loop {
         match catalog.propose(CatalogCommand::RegisterNode(me.clone()), REGISTER_MAX).await {
-            Ok(_) => return Ok(()),
-            Err(CatalogError::Rejected(CatalogReject::WipedNode { known, .. })) => return Err(wiped(known, me.incarnation)),
-            Err(error) => tracing::info!(node = me.node, %error, "waiting to join"),
+            Ok(_) => return Ok(Admission::Joined),
+            Err(CatalogError::Rejected(CatalogReject::WipedNode { known, .. })) if !rejoin => {
+                return Err(wiped(known, me.incarnation));
+            }
+            Err(error) if rounds.is_multiple_of(LOG_EVERY_ROUNDS) => {
+                tracing::info!(node = me.node, %error, "waiting to be let in")
+            }
+            Err(_) => {}
         }
-        sleep(ASK_PAUSE).await;
+        rounds += 1;
+        sleep(JOIN_PAUSE).await;
     }
 }
 
-fn wiped(known: u64, found: u64) -> NodeError {
-    let (found, expected) = (format!("{found:016x}"), format!("{known:016x} (was it wiped?)"));
+pub(super) fn wiped(known: u64, found: u64) -> NodeError {
+    let expected = format!("{known:016x} (was it wiped? if the old directory is gone for good, start with rejoin)");
+    let found = format!("{found:016x}");
     NodeError::Identity { what: "incarnation", found, expected }
 }
 
@@ -181,6 +215,7 @@ mod tests {
             peer_advertise: None,
             admin_listen: None,
             initial_nodes: initial.iter().map(|text| (*text).to_owned()).collect(),
+            rejoin: false,
             join: join.iter().map(|text| (*text).to_owned()).collect(),
             tuning: Default::default(),
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::coordinator::admission::{Formation, first_members, introduce, wait_admitted};
 use crate::coordinator::command::{InitialNode, NodeRegistration};
 use crate::coordinator::run::run_coordinator;
+use crate::identity::Admission;
 use crate::node::NodeError;
 use floss_raft::env::BoxFuture;
 use floss_raft::env::clock::SystemClock;
@@ -81,7 +82,7 @@ impl HostObserver for Observer {
 struct TestNode {
     catalog: Catalog,
     host: Host,
-    coordinator: JoinHandle<()>,
+    coordinator: JoinHandle<NodeError>,
 }
 
 fn initial(nodes: u64) -> Formation {
@@ -90,6 +91,16 @@ fn initial(nodes: u64) -> Formation {
 }
 
 async fn start(network: &Network, node: NodeId, incarnation: u64, formation: Formation) -> Result<TestNode, NodeError> {
+    start_with(network, node, incarnation, formation, false).await
+}
+
+async fn start_with(
+    network: &Network,
+    node: NodeId,
+    incarnation: u64,
+    formation: Formation,
+    rejoin: bool,
+) -> Result<TestNode, NodeError> {
     let transport =
         Arc::new(MemTransport { from: node, network: network.clone(), peers: Mutex::default() }) as Arc<dyn Transport>;
     let clock = Arc::new(SystemClock);
@@ -113,10 +124,10 @@ async fn start(network: &Network, node: NodeId, incarnation: u64, formation: For
     network.hosts.lock().expect("test").insert(peer_address.clone(), host.clone());
     introduce(&catalog, &formation);
     let me = NodeRegistration { node, incarnation, client_address: format!("n{node}:9"), peer_address };
-    wait_admitted(&catalog, &formation, &me).await?;
+    let admission = wait_admitted(&catalog, &formation, &me, rejoin).await?;
     let (voters, learners) = match &formation {
-        Formation::Initial(nodes) => first_members(nodes),
-        Formation::Join(_) => (vec![], vec![]),
+        Formation::Initial(nodes) if admission == Admission::Founder => first_members(nodes),
+        Formation::Initial(_) | Formation::Join(_) => (vec![], vec![]),
     };
     let (initialize, elect) = (voters.contains(&node), voters.first() == Some(&node));
     let spec = GroupSpec { id: GroupId::CATALOG, voters, learners, initialize, elect };
@@ -206,13 +217,18 @@ fn a_lost_answer_does_not_double_the_effect() {
 }
 
 #[test]
-fn a_wiped_node_is_not_let_in_and_a_new_one_joins() {
+fn a_wiped_node_is_let_in_only_if_asked_and_a_new_one_joins() {
     block_on(async {
         let network = Network::default();
         let mut nodes = start_three(&network).await;
         stop(vec![nodes.remove(2)]).await;
         let refused = timeout(WAIT, start(&network, 3, 999, initial(3))).await.expect("in time");
         assert!(matches!(refused, Err(NodeError::Identity { what: "incarnation", .. })));
+        let again = timeout(WAIT, start_with(&network, 3, 1_000, initial(3), true)).await.expect("in time").expect("let in");
+        until(&again, |state| state.nodes().get(&3).is_some_and(|info| info.retired == [103])).await;
+        let known = again.catalog.view().nodes()[&3].registered.clone();
+        assert_eq!(known.map(|known| known.incarnation), Some(1_000));
+        nodes.push(again);
         let joined = timeout(WAIT, start(&network, 4, 104, Formation::Join(vec!["n1:1".into()]))).await;
         let joined = joined.expect("in time").expect("let in");
         until(&joined, |state| state.nodes().len() == 4).await;

@@ -3,7 +3,7 @@
 use super::reject::CatalogReject;
 use super::table::{TablePath, TableSettings};
 use floss_protocol::ids::TableId;
-use floss_raft::types::NodeId;
+use floss_raft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// Names a request for ever, so that a retry after an unknown outcome takes effect at most once.
@@ -89,6 +89,12 @@ pub enum CatalogCommand {
     AllocateWriterIds {
         count: u32,
     },
+    /// These groups no longer count on a wiped node; with the last of them it is let in again, as `incarnation`.
+    ReplicasRemoved {
+        node: NodeId,
+        incarnation: u64,
+        groups: Vec<GroupId>,
+    },
 }
 
 /// What an accepted command did.
@@ -113,6 +119,10 @@ pub enum CatalogDone {
     },
     /// Nothing to do, and the request said that this is fine (`ignore_if_exists`, `ignore_if_not_exists`).
     Ignored,
+    /// `waiting_for` groups still count on the wiped node; 0 = it is let in.
+    ReplicasRemoved {
+        waiting_for: u64,
+    },
 }
 
 /// The answer to an entry, remembered for retries.

@@ -21,6 +21,8 @@ pub struct ReplicaSpec {
     pub bucket: TableBucket,
     /// First membership.
     pub voters: Vec<NodeId>,
+    /// This node may write the first membership: it has not lost the group's log.
+    pub initialize: bool,
     /// This node starts the first election.
     pub elect: bool,
     pub latest_schema: SchemaId,
@@ -42,6 +44,7 @@ pub fn plan_replicas(
     let present = open.union(on_disk).copied().filter(handed_out);
     let gone = present.filter(|group| state.bucket_of_group(*group).is_none());
     let mut actions: Vec<ReplicaAction> = gone.map(|group| ReplicaAction::Drop { group }).collect();
+    let Some(info) = state.nodes().get(&node) else { return actions };
     for table in state.tables().values() {
         for (bucket, placement) in &table.buckets {
             if open.contains(&placement.group) || !placement.replicas.contains(&node) {
@@ -51,7 +54,8 @@ pub fn plan_replicas(
                 group: placement.group,
                 bucket: *bucket,
                 voters: placement.replicas.clone(),
-                elect: placement.preferred == node,
+                initialize: info.may_found(placement.group),
+                elect: info.may_found(placement.group) && placement.preferred == node,
                 latest_schema: table.latest_schema().0,
                 settings: table.settings.clone(),
             }));

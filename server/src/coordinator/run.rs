@@ -1,15 +1,16 @@
 //! The loops of the coordinator: forming the cluster, registering this node, growing group 0.
 
-use super::admission::{CATALOG_VOTERS_MAX, Formation};
+use super::admission::{CATALOG_VOTERS_MAX, Formation, wiped};
 use super::catalog::{Catalog, CatalogError};
 use super::command::{CatalogCommand, NodeRegistration};
 use super::reject::CatalogReject;
 use super::state::CatalogState;
 use crate::identity::mix;
+use crate::node::NodeError;
 use floss_raft::env::runtime::time::timeout;
 use floss_raft::group::Group;
 use floss_raft::host::Host;
-use floss_raft::types::NodeId;
+use floss_raft::types::{GroupId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,13 +25,22 @@ const COMPACT_AFTER_ENTRIES: u64 = 4_096;
 /// Runs on every node until it is dropped or aborted: forms the cluster if nobody has (group 0's leader does), registers this
 /// node whenever the catalog knows other addresses, tells host and transport who is a member, and, where group 0 is led,
 /// adds members to it.
-pub async fn run_coordinator(catalog: Catalog, host: Host, formation: Formation, me: NodeRegistration) {
+///
+/// Returns why the cluster does not take this directory: it was let in with another one since.
+pub async fn run_coordinator(catalog: Catalog, host: Host, formation: Formation, me: NodeRegistration) -> NodeError {
     let mut told = BTreeMap::new();
     loop {
         let view = catalog.current();
         tell_members(&catalog, &host, members(&view.state, &formation), me.node, &mut told);
         compact(&catalog).await;
-        let busy = step(&catalog, &host, &formation, &me, &view.state).await;
+        let busy = match step(&catalog, &host, &formation, &me, &view.state).await {
+            Ok(busy) => busy,
+            Err(CatalogReject::WipedNode { known, found, .. }) => return wiped(known, found),
+            Err(refusal) => {
+                tracing::error!(node = me.node, %refusal, "the cluster refuses this node");
+                false
+            }
+        };
         let pause = if busy { BUSY_PAUSE } else { IDLE_PAUSE };
         // Either way the next round looks at everything again.
         let _ = timeout(pause, catalog.changed_after(view.index)).await;
@@ -49,25 +59,32 @@ async fn compact(catalog: &Catalog) {
     }
 }
 
-/// One round. True if there is more to do as soon as others are ready for it.
-async fn step(catalog: &Catalog, host: &Host, formation: &Formation, me: &NodeRegistration, state: &CatalogState) -> bool {
+/// One round. True if there is more to do as soon as others are ready for it. Errors: the cluster does not take this node.
+async fn step(
+    catalog: &Catalog,
+    host: &Host,
+    formation: &Formation,
+    me: &NodeRegistration,
+    state: &CatalogState,
+) -> Result<bool, CatalogReject> {
     if state.cluster_id().is_none() {
         if catalog.leads() {
             form(catalog, formation, me).await;
         }
-        return true;
+        return Ok(true);
     }
     if !is_registered(state, me) {
         return register(catalog, me).await;
     }
-    match catalog.group() {
+    Ok(match catalog.group() {
         Some(group) if group.leadership().ready => {
             let (voters, learners) = group.members();
             let alive = |node: NodeId| node == me.node || host.is_alive(node);
-            carry_out(&group, plan_growth(state, &voters, &learners, alive)).await
+            let changed = carry_out(&group, plan_growth(state, &voters, &learners, alive)).await;
+            report_removed(catalog, state, &[group]).await || changed
         }
         Some(_) | None => false,
-    }
+    })
 }
 
 async fn form(catalog: &Catalog, formation: &Formation, me: &NodeRegistration) {
@@ -94,18 +111,13 @@ fn is_registered(state: &CatalogState, me: &NodeRegistration) -> bool {
 }
 
 /// True if it is worth another try soon.
-async fn register(catalog: &Catalog, me: &NodeRegistration) -> bool {
+async fn register(catalog: &Catalog, me: &NodeRegistration) -> Result<bool, CatalogReject> {
     match catalog.propose(CatalogCommand::RegisterNode(me.clone()), PROPOSE_MAX).await {
-        Ok(_) => true,
-        Err(CatalogError::Rejected(refusal)) => {
-            tracing::error!(node = me.node, %refusal, "the cluster refuses this node");
-            false
-        }
-        Err(error) => {
-            tracing::info!(node = me.node, %error, "registering");
-            true
-        }
+        Ok(_) => {}
+        Err(CatalogError::Rejected(refusal)) => return Err(refusal),
+        Err(error) => tracing::info!(node = me.node, %error, "registering"),
     }
+    Ok(true)
 }
 
 /// One change of group 0's membership.
@@ -116,12 +128,18 @@ enum Growth {
     AddLearner(NodeId),
     /// All voters afterwards.
     ChangeVoters(Vec<NodeId>),
+    /// A member that was wiped.
+    Remove(NodeId),
 }
 
 /// Every registered node becomes a member: a learner first (which brings it the log), then a voter while there are fewer than
 /// five. Only nodes that live are made voters, and only so many that the number of voters ends up odd: an even one needs
 /// more of them to be up and survives no more failures.
 fn plan_growth(state: &CatalogState, voters: &[NodeId], learners: &[NodeId], alive: impl Fn(NodeId) -> bool) -> Growth {
+    let mut wiped = state.nodes().values().filter(|info| info.wiped.is_some()).map(|info| info.id);
+    if let Some(node) = wiped.find(|node| voters.contains(node) || learners.contains(node)) {
+        return Growth::Remove(node);
+    }
     let usable = state.nodes().values().filter(|info| info.registered.is_some() && info.wiped.is_none());
     let usable: Vec<NodeId> = usable.map(|info| info.id).collect();
     let mut strangers = usable.iter().filter(|node| !voters.contains(node) && !learners.contains(node));
@@ -146,9 +164,28 @@ async fn carry_out(group: &Group, growth: Growth) -> bool {
         Growth::Nothing => return false,
         Growth::AddLearner(node) => group.add_learner(*node).await,
         Growth::ChangeVoters(voters) => group.change_voters(voters.clone()).await,
+        Growth::Remove(node) => group.remove_member(*node).await,
     };
     tracing::info!(?growth, ?result, "membership of the catalog");
     result.is_ok()
+}
+
+/// Tells the catalog which of `groups`, led from here, are rid of which wiped nodes. True if there was something to tell.
+pub async fn report_removed(catalog: &Catalog, state: &CatalogState, groups: &[Group]) -> bool {
+    let mut told = false;
+    for info in state.nodes().values() {
+        let Some(wiped) = &info.wiped else { continue };
+        let rid = groups.iter().filter(|group| wiped.waiting_for.contains(&group.id()) && group.is_rid_of(info.id));
+        let rid: Vec<GroupId> = rid.map(Group::id).collect();
+        if rid.is_empty() {
+            continue;
+        }
+        told = true;
+        let command = CatalogCommand::ReplicasRemoved { node: info.id, incarnation: wiped.by.incarnation, groups: rid };
+        let outcome = catalog.propose(command, PROPOSE_MAX).await;
+        tracing::info!(node = info.id, ?outcome, "groups that are rid of a wiped node");
+    }
+    told
 }
 
 /// Before the cluster is formed, those it will be formed of.
@@ -210,6 +247,13 @@ mod tests {
         let seven = registered(7);
         assert_eq!(plan_growth(&seven, &[1, 2, 3, 4, 5], &[6], all), Growth::AddLearner(7));
         assert_eq!(plan_growth(&seven, &[1, 2, 3, 4, 5], &[6, 7], all), Growth::Nothing);
+        let mut wiped = registered(3);
+        let other = NodeRegistration { node: 3, incarnation: 99, client_address: "n3:9".into(), peer_address: "n3:1".into() };
+        let request = RequestId { node: 1, incarnation: 1, boot: 2, counter: 0 };
+        let refused = wiped.apply(&CatalogEntry { request, now_ms: 0, command: CatalogCommand::RegisterNode(other) });
+        assert!(matches!(refused, Err(CatalogReject::WipedNode { .. })));
+        assert_eq!(plan_growth(&wiped, &[1, 2, 3], &[], all), Growth::Remove(3));
+        assert_eq!(plan_growth(&wiped, &[1, 2], &[], all), Growth::Nothing, "not before it was let in again");
         assert_eq!(plan_growth(&seven, &[5, 6, 7], &[1, 2, 3, 4], all), Growth::ChangeVoters(vec![1, 2, 5, 6, 7]));
     }
 }

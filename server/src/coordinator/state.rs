@@ -10,7 +10,7 @@ use bytes::Bytes;
 use floss_protocol::ids::{BucketId, SchemaId, TableBucket, TableId};
 use floss_raft::types::{GroupId, NodeId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Exists from the first entry on; cannot be dropped.
@@ -20,7 +20,12 @@ pub const DEFAULT_DATABASE: &str = "fluss";
 pub const EMPTY_DATABASE_JSON: &str = r#"{"version":1,"custom_properties":{}}"#;
 
 /// First byte of a snapshot.
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
+
+/// Former directories remembered per node.
+const RETIRED_MAX: usize = 8;
+/// Replicas from which the others are a majority, so that they can remove one without it.
+const REMOVABLE_REPLICAS_MIN: usize = 3;
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +34,33 @@ pub struct NodeInfo {
     pub peer_address: String,
     /// None until the node has registered for the first time.
     pub registered: Option<Registered>,
-    /// A directory with another incarnation asked to be this node: it was wiped, and is refused.
-    pub wiped: Option<u64>,
+    /// A directory with another incarnation asked to be this node: it was wiped.
+    pub wiped: Option<Wiped>,
+    /// Let in again after it was wiped, when group numbers had come to here: of groups up to this one it holds nothing that it
+    /// was not sent since, so it must not write their first membership.
+    pub rejoined_after: Option<GroupId>,
+    /// Directories that were this node before; they must not come back. Newest last, [`RETIRED_MAX`] of them.
+    pub retired: Vec<u64>,
+}
+
+/// A node whose directory is gone, with its votes and its entries. Nobody may count on it before each of its groups was rid of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wiped {
+    /// The directory that waits to be let in.
+    pub by: NodeRegistration,
+    /// Groups that may still count on the old directory.
+    pub waiting_for: BTreeSet<GroupId>,
+}
+
+impl NodeInfo {
+    fn new(id: NodeId, peer_address: String, registered: Option<Registered>) -> Self {
+        Self { id, peer_address, registered, wiped: None, rejoined_after: None, retired: Vec::new() }
+    }
+
+    /// This node may write the first membership of `group`: it was never let in anew since the group was made.
+    pub fn may_found(&self, group: GroupId) -> bool {
+        self.rejoined_after.is_none_or(|last| group > last)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +205,9 @@ impl CatalogState {
                 self.last_writer_id += i64::from(*count);
                 Ok(CatalogDone::WriterIds { first, count: *count })
             }
+            CatalogCommand::ReplicasRemoved { node, incarnation, groups } => {
+                Ok(self.replicas_removed(*node, *incarnation, groups))
+            }
         }
     }
 
@@ -184,27 +217,71 @@ impl CatalogState {
         }
         self.cluster_id = Some(cluster_id.to_owned());
         for InitialNode { node, peer_address } in nodes {
-            let info = NodeInfo { id: *node, peer_address: peer_address.clone(), registered: None, wiped: None };
+            let info = NodeInfo::new(*node, peer_address.clone(), None);
             self.nodes.insert(*node, info);
         }
         self.insert_database(DEFAULT_DATABASE, EMPTY_DATABASE_JSON, now_ms);
         Ok(CatalogDone::Formed { cluster_id: cluster_id.to_owned() })
     }
 
-    /// A known node whose directory was wiped has lost votes and log entries that others counted on: it is noted and refused.
-    /// (Letting it in anew, as learners first, is a later step.) The old directory may come back at any time.
+    /// A known node whose directory was wiped has lost votes and entries that others count on: it is noted and refused until
+    /// all its groups are rid of it (see [`CatalogCommand::ReplicasRemoved`]). Until then the old directory may come back.
     fn register(&mut self, node: &NodeRegistration) -> CatalogOutcome {
         let known = self.nodes.get(&node.node).and_then(|info| info.registered.as_ref());
         if let Some(known) = known.map(|known| known.incarnation).filter(|known| *known != node.incarnation) {
-            if let Some(info) = self.nodes.get_mut(&node.node) {
-                info.wiped = Some(node.incarnation);
-            }
+            self.note_wiped(node);
             return Err(CatalogReject::WipedNode { node: node.node, known, found: node.incarnation });
         }
         let registered = Registered { incarnation: node.incarnation, client_address: node.client_address.clone() };
-        let info = NodeInfo { id: node.node, peer_address: node.peer_address.clone(), registered: Some(registered), wiped: None };
-        self.nodes.insert(node.node, info);
+        let fresh = || NodeInfo::new(node.node, node.peer_address.clone(), None);
+        let info = self.nodes.entry(node.node).or_insert_with(fresh);
+        info.peer_address.clone_from(&node.peer_address);
+        info.registered = Some(registered);
+        info.wiped = None;
         Ok(CatalogDone::Registered)
+    }
+
+    fn note_wiped(&mut self, by: &NodeRegistration) {
+        let holds = |placement: &BucketPlacement| placement.replicas.contains(&by.node);
+        let removable = |placement: &BucketPlacement| placement.replicas.len() >= REMOVABLE_REPLICAS_MIN;
+        let placements = self.tables.values().flat_map(|table| table.buckets.values());
+        let groups = placements.filter(|placement| holds(placement) && removable(placement)).map(|placement| placement.group);
+        let waiting_for: BTreeSet<GroupId> = std::iter::once(GroupId::CATALOG).chain(groups).collect();
+        let Some(info) = self.nodes.get_mut(&by.node) else { return };
+        if info.retired.contains(&by.incarnation) {
+            return;
+        }
+        match &mut info.wiped {
+            // Wiped once more before it was let in: the groups that are rid of the node stay rid of it.
+            Some(wiped) => wiped.by = by.clone(),
+            None => info.wiped = Some(Wiped { by: by.clone(), waiting_for }),
+        }
+    }
+
+    fn replicas_removed(&mut self, node: NodeId, incarnation: u64, groups: &[GroupId]) -> CatalogDone {
+        let Some(wiped) = self.nodes.get_mut(&node).and_then(|info| info.wiped.as_mut()) else { return CatalogDone::Ignored };
+        if wiped.by.incarnation != incarnation {
+            return CatalogDone::Ignored;
+        }
+        groups.iter().for_each(|group| _ = wiped.waiting_for.remove(group));
+        let waiting_for = wiped.waiting_for.len() as u64;
+        self.let_in(node);
+        CatalogDone::ReplicasRemoved { waiting_for }
+    }
+
+    /// If nobody counts on its old directory any more.
+    fn let_in(&mut self, node: NodeId) {
+        let last_group = self.last_group();
+        let Some(info) = self.nodes.get_mut(&node) else { return };
+        let Some(wiped) = info.wiped.take_if(|wiped| wiped.waiting_for.is_empty()) else { return };
+        let registered = Registered { incarnation: wiped.by.incarnation, client_address: wiped.by.client_address };
+        if let Some(old) = info.registered.replace(registered) {
+            info.retired.push(old.incarnation);
+            let forgotten = info.retired.len().saturating_sub(RETIRED_MAX);
+            info.retired.drain(..forgotten);
+        }
+        info.peer_address = wiped.by.peer_address;
+        info.rejoined_after = Some(last_group);
     }
 
     fn create_database(&mut self, name: &str, ignore_if_exists: bool, database_json: &str, now_ms: i64) -> CatalogOutcome {
@@ -323,6 +400,9 @@ impl CatalogState {
         self.paths.remove(&table.path);
         for placement in table.buckets.values() {
             self.groups.remove(&placement.group);
+            for wiped in self.nodes.values_mut().filter_map(|info| info.wiped.as_mut()) {
+                wiped.waiting_for.remove(&placement.group);
+            }
             for node in &placement.replicas {
                 let load = self.loads.entry(*node).or_default();
                 load.replicas -= 1;
@@ -331,6 +411,9 @@ impl CatalogState {
                     self.loads.remove(node);
                 }
             }
+        }
+        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.let_in(node);
         }
     }
 

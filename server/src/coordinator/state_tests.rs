@@ -80,11 +80,55 @@ fn a_wiped_node_is_refused_until_its_old_directory_is_back() {
     let mut driver = Driver::formed(3);
     let refused = CatalogReject::WipedNode { node: 2, known: 2, found: 99 };
     assert_eq!(driver.run(register(2, 99)), Err(refused));
-    assert_eq!(driver.state.nodes()[&2].wiped, Some(99));
+    let waits = driver.state.nodes()[&2].wiped.as_ref().expect("noted");
+    assert_eq!((waits.by.incarnation, &waits.waiting_for), (99, &BTreeSet::from([GroupId::CATALOG])));
     let too_few = CatalogReject::InvalidReplicationFactor { factor: 3, nodes: 2 };
     assert_eq!(driver.create("t"), Err(too_few));
     assert_eq!(driver.run(register(2, 2)), Ok(CatalogDone::Registered));
     assert!(driver.create("t").is_ok());
+}
+
+#[test]
+fn a_wiped_node_is_let_in_when_nobody_counts_on_its_old_directory() {
+    let mut driver = Driver::formed(3);
+    driver.create("kept").expect("three nodes");
+    driver.create("dropped").expect("three nodes");
+    let alone = CatalogCommand::CreateTable { table: table("alone", 3, 1), ignore_if_exists: false, suspected: vec![] };
+    driver.run(alone).expect("one replica each");
+    let last_group = driver.state.last_group();
+    let removed = |incarnation, groups: &[u64]| CatalogCommand::ReplicasRemoved {
+        node: 2,
+        incarnation,
+        groups: groups.iter().map(|group| GroupId(*group)).collect(),
+    };
+    assert_eq!(driver.run(removed(99, &[0])), Ok(CatalogDone::Ignored), "nothing is known of it");
+    driver.run(register(2, 99)).expect_err("wiped");
+    assert_eq!(driver.run(removed(98, &[0, 1, 2])), Ok(CatalogDone::Ignored), "of another directory");
+    assert_eq!(driver.run(removed(99, &[0, 1])), Ok(CatalogDone::ReplicasRemoved { waiting_for: 3 }));
+    // Wiped once more meanwhile: what was removed stays removed.
+    driver.run(register(2, 100)).expect_err("wiped");
+    let drop = CatalogCommand::DropTable { path: TablePath::new("fluss", "dropped"), ignore_if_not_exists: false };
+    driver.run(drop).expect("there");
+    driver.run(register(2, 100)).expect_err("group 2 counts on the old one");
+    assert_eq!(driver.run(removed(100, &[2])), Ok(CatalogDone::ReplicasRemoved { waiting_for: 0 }));
+    assert_eq!(driver.run(register(2, 100)), Ok(CatalogDone::Registered));
+    let info = &driver.state.nodes()[&2];
+    assert!(!info.may_found(last_group) && info.may_found(GroupId(last_group.0 + 1)));
+    // The first directory turns up: it is told to go, and nothing changes.
+    let refused = CatalogReject::WipedNode { node: 2, known: 100, found: 2 };
+    assert_eq!(driver.run(register(2, 2)), Err(refused));
+    assert_eq!(driver.state.nodes()[&2].wiped, None);
+}
+
+#[test]
+fn the_last_table_that_is_dropped_lets_a_wiped_node_in() {
+    let mut driver = Driver::formed(3);
+    driver.create("t").expect("three nodes");
+    driver.run(register(2, 99)).expect_err("wiped");
+    let removed = CatalogCommand::ReplicasRemoved { node: 2, incarnation: 99, groups: vec![GroupId::CATALOG] };
+    driver.run(removed).expect("noted");
+    driver.run(CatalogCommand::DropTable { path: TablePath::new("fluss", "t"), ignore_if_not_exists: false }).expect("there");
+    assert_eq!(driver.run(register(2, 99)), Ok(CatalogDone::Registered));
 }
 
 #[test]
@@ -164,7 +208,7 @@ fn snapshot_bytes_are_a_format() {
     let mut driver = Driver::formed(1);
     driver.run(CatalogCommand::CreateTable { table: table("t", 1, 1), ignore_if_exists: false, suspected: vec![] }).expect("new");
     let hex: String = driver.state.snapshot().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("golden/catalog_snapshot_v1.hex").trim());
+    assert_eq!(hex, include_str!("golden/catalog_snapshot_v2.hex").trim());
     assert!(CatalogState::restore(&[]).is_err());
     assert!(CatalogState::restore(&[9, 9]).is_err());
 }

@@ -35,6 +35,7 @@ pub fn config(node_id: u64) -> NodeConfig {
         admin_listen: Some("127.0.0.1:0".to_owned()),
         initial_nodes: Vec::new(),
         join: Vec::new(),
+        rejoin: false,
         tuning: tuning(),
     }
 }
