@@ -35,6 +35,13 @@ pub(crate) fn tablet_code(error: &TabletError) -> ErrorCode {
         TabletError::FutureTimestamp { .. } => ErrorCode::InvalidTimestamp,
         // Nothing happened: the writer asks again, here or at the new leader.
         TabletError::Stale { .. } => ErrorCode::NotLeaderOrFollower,
+        TabletError::InvalidTargetColumns { .. } => ErrorCode::InvalidTargetColumn,
+        TabletError::DeletionDisabled { .. } => ErrorCode::DeletionDisabled,
+        // The same bytes would fail again: nothing that a client retries.
+        TabletError::InvalidRow { .. } | TabletError::UnsupportedPut { .. } => ErrorCode::UnknownServerError,
+        TabletError::UnsupportedTable { .. } => ErrorCode::InvalidTable,
+        TabletError::OutOfIds { .. } | TabletError::KvBehind { .. } => ErrorCode::NotLeaderOrFollower,
+        TabletError::KvStore { .. } | TabletError::CorruptValue { .. } => ErrorCode::KvStorageException,
         TabletError::CorruptCommand { .. } | TabletError::CorruptSnapshot { .. } => ErrorCode::StorageException,
     }
 }

@@ -24,6 +24,26 @@ pub enum TabletError {
     OffsetOutOfRange { offset: i64, log_start: i64, log_end: i64 },
     #[error("timestamp_ms={found} lies in the future, now_ms={now_ms}")]
     FutureTimestamp { found: i64, now_ms: i64 },
+    #[error("target columns: {reason}")]
+    InvalidTargetColumns { reason: String },
+    #[error("record={record} deletes, table.delete.behavior is DISABLE")]
+    DeletionDisabled { record: usize },
+    /// Not what its schema says, or its key is not that of the row.
+    #[error("record={record}: {reason}")]
+    InvalidRow { record: usize, reason: String },
+    #[error("put: {reason}")]
+    UnsupportedPut { reason: String },
+    #[error("table: {reason}")]
+    UnsupportedTable { reason: String },
+    /// Never leaves the server: it gets more ids and decides again.
+    #[error("record={record} needs an id, none is left")]
+    OutOfIds { record: usize },
+    #[error("rows are folded up to offset={folded}, the log is applied up to {applied}: try again")]
+    KvBehind { folded: i64, applied: i64 },
+    #[error("stored row: {reason}")]
+    CorruptValue { reason: String },
+    #[error("{reason}")]
+    KvStore { reason: String },
     #[error("decided in term={decided_term}, applied in term={entry_term}: try again")]
     Stale { decided_term: u64, entry_term: u64 },
     #[error("command of a tablet: {reason}")]
@@ -40,9 +60,15 @@ impl TabletError {
             | Self::OutOfOrderSequence { .. }
             | Self::BatchTooLarge { .. }
             | Self::OffsetOutOfRange { .. }
-            | Self::FutureTimestamp { .. } => ErrorKind::Reject,
-            Self::Stale { .. } => ErrorKind::Retry,
-            Self::CorruptCommand { .. } | Self::CorruptSnapshot { .. } => ErrorKind::Corrupt,
+            | Self::FutureTimestamp { .. }
+            | Self::InvalidTargetColumns { .. }
+            | Self::DeletionDisabled { .. }
+            | Self::InvalidRow { .. }
+            | Self::UnsupportedPut { .. }
+            | Self::UnsupportedTable { .. } => ErrorKind::Reject,
+            Self::Stale { .. } | Self::OutOfIds { .. } | Self::KvBehind { .. } => ErrorKind::Retry,
+            Self::KvStore { .. } => ErrorKind::Fatal,
+            Self::CorruptCommand { .. } | Self::CorruptValue { .. } | Self::CorruptSnapshot { .. } => ErrorKind::Corrupt,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::command::{APPEND_HEADER_BYTES, Command, append_header};
 use crate::error::TabletError;
 use crate::in_flight::InFlight;
+use crate::kv::pending::Pending;
 use crate::log::retention;
 use crate::log::writer_state::{WrittenBatch, sequence_after};
 use crate::tablet::{LogTablet, TabletConfig, acked_offset, ignores_pending_tail};
@@ -25,11 +26,13 @@ use floss_protocol::{mutant, reached};
 #[derive(Debug)]
 pub struct Lead {
     term: u64,
-    in_flight: InFlight,
+    pub(crate) in_flight: InFlight,
+    /// Rows of the pending tail; empty for log tables.
+    pub(crate) pending: Pending,
     /// End of the pending tail: where the next batch starts.
-    next_offset: i64,
+    pub(crate) next_offset: i64,
     /// Commit timestamp of the pending tail's newest batch; never goes back.
-    last_timestamp_ms: i64,
+    pub(crate) last_timestamp_ms: i64,
     /// Log start of the newest trim that was proposed.
     trimmed_to: i64,
     /// Writers silent since before this are as good as forgotten: that command is under way.
@@ -42,13 +45,13 @@ pub enum Prepared {
     /// Propose `entry` (an encoded `Command::Append`); the answer is `base_offset` once applied.
     Propose { entry: Bytes, base_offset: i64, end_offset: i64 },
     /// All batches are duplicates of ones already applied: success with the original first offset.
-    Duplicate { base_offset: i64 },
+    Duplicate { base_offset: i64, end_offset: i64 },
     /// Duplicates of ones still in flight: success with `base_offset` once the high watermark reaches `end_offset`.
     DuplicateInFlight { base_offset: i64, end_offset: i64 },
 }
 
 /// What the sequence of one batch means.
-enum Verdict {
+pub(crate) enum Verdict {
     New,
     Duplicate(WrittenBatch),
 }
@@ -59,6 +62,7 @@ impl Lead {
         Self {
             term,
             in_flight: InFlight::default(),
+            pending: Pending::default(),
             next_offset: tablet.state.log_end,
             last_timestamp_ms: tablet.last_commit_timestamp_ms(),
             trimmed_to: tablet.log_start(),
@@ -83,7 +87,11 @@ impl Lead {
         let mut fresh = Vec::with_capacity(batches.len());
         let mut duplicates: Option<(i64, i64)> = None;
         for batch in batches {
-            match self.judge(tablet, &batch) {
+            let verdict = match batch.writer() {
+                Some((writer, sequence)) => self.judge(tablet, writer.0, sequence),
+                None => Ok(Verdict::New),
+            };
+            match verdict {
                 Ok(Verdict::New) => {
                     let from = end_offset;
                     end_offset += batch.offset_count();
@@ -110,27 +118,26 @@ impl Lead {
         Ok(Prepared::Propose { entry, base_offset: acked_offset(base_offset, end_offset), end_offset })
     }
 
-    /// Applies the rules of idempotence to one batch: against what is applied and what is in flight.
-    fn judge(&self, tablet: &LogTablet, batch: &LogBatch) -> Result<Verdict, TabletError> {
-        let Some((writer, sequence)) = batch.writer() else { return Ok(Verdict::New) };
-        if let Some(original) = self.in_flight.find(writer.0, sequence) {
+    /// Applies the rules of idempotence to one batch of a writer: against what is applied and what is in flight.
+    pub(crate) fn judge(&self, tablet: &LogTablet, writer_id: i64, sequence: i32) -> Result<Verdict, TabletError> {
+        if let Some(original) = self.in_flight.find(writer_id, sequence) {
             return Ok(Verdict::Duplicate(*original));
         }
         let applied = &tablet.state.writers;
-        let is_known = applied.last(writer.0).is_some_and(|last| last.timestamp_ms >= self.expired_before_ms);
-        if let (true, Some(original)) = (is_known, applied.find(writer.0, sequence)) {
+        let is_known = applied.last(writer_id).is_some_and(|last| last.timestamp_ms >= self.expired_before_ms);
+        if let (true, Some(original)) = (is_known, applied.find(writer_id, sequence)) {
             return Ok(Verdict::Duplicate(*original));
         }
-        let last = self.in_flight.last(writer.0).or_else(|| applied.last(writer.0).filter(|_| is_known));
+        let last = self.in_flight.last(writer_id).or_else(|| applied.last(writer_id).filter(|_| is_known));
         let expected = last.map_or(0, |last| sequence_after(last.sequence));
         if sequence != expected {
             reached!("sequence_refused");
-            return Err(TabletError::OutOfOrderSequence { writer_id: writer.0, found: sequence, expected });
+            return Err(TabletError::OutOfOrderSequence { writer_id, found: sequence, expected });
         }
         Ok(Verdict::New)
     }
 
-    fn encode_append(&self, batches: &[LogBatch], base_offset: i64, commit_timestamp_ms: i64) -> Bytes {
+    pub(crate) fn encode_append(&self, batches: &[LogBatch], base_offset: i64, commit_timestamp_ms: i64) -> Bytes {
         let mut entry = append_header(self.term, batches.iter().map(|batch| batch.total_bytes()).sum());
         batches.iter().for_each(|batch| entry.put_slice(batch.bytes()));
         let leader_epoch = i32::try_from(self.term).unwrap_or(i32::MAX);
@@ -159,14 +166,14 @@ impl Lead {
     }
 }
 
-fn answer_duplicate(tablet: &LogTablet, base_offset: i64, end_offset: i64) -> Prepared {
+pub(crate) fn answer_duplicate(tablet: &LogTablet, base_offset: i64, end_offset: i64) -> Prepared {
     let base_offset = if mutant!("W06") { tablet.state.log_end } else { base_offset };
     if end_offset > tablet.state.log_end {
         reached!("duplicate_in_flight");
         Prepared::DuplicateInFlight { base_offset, end_offset }
     } else {
         reached!("duplicate_answered");
-        Prepared::Duplicate { base_offset }
+        Prepared::Duplicate { base_offset, end_offset }
     }
 }
 
@@ -275,7 +282,7 @@ mod tests {
     fn the_sequence_after_the_largest_is_zero() {
         let tablet = tablet_after(i32::MAX, 1);
         let mut lead = Lead::new(&tablet, 1);
-        assert_eq!(append(&mut lead, &tablet, i32::MAX), Ok(Prepared::Duplicate { base_offset: 0 }));
+        assert_eq!(append(&mut lead, &tablet, i32::MAX), Ok(Prepared::Duplicate { base_offset: 0, end_offset: 1 }));
         assert!(matches!(append(&mut lead, &tablet, 0), Ok(Prepared::Propose { base_offset: 1, end_offset: 2, .. })));
         assert_eq!(append(&mut lead, &tablet, 0), Ok(Prepared::DuplicateInFlight { base_offset: 1, end_offset: 2 }));
         let error = TabletError::OutOfOrderSequence { writer_id: 4, found: 2, expected: 1 };

@@ -214,7 +214,7 @@ impl World {
         let prepared = self.lead.prepare_append(&self.leader, records.into(), self.now_ms);
         match (expected, prepared) {
             (Expected::Refused, Err(TabletError::OutOfOrderSequence { .. })) => {}
-            (Expected::Duplicate(first), Ok(Prepared::Duplicate { base_offset })) => assert_eq!(base_offset, first),
+            (Expected::Duplicate(first), Ok(Prepared::Duplicate { base_offset, .. })) => assert_eq!(base_offset, first),
             (Expected::InFlight(first, end), Ok(Prepared::DuplicateInFlight { base_offset, end_offset })) => {
                 assert_eq!((base_offset, end_offset), (first, end));
             }

@@ -143,7 +143,7 @@ impl Mailbox {
         let Append { records, answer } = append;
         match self.prepare(records).await {
             Ok(Prepared::Propose { entry, base_offset, .. }) => self.propose_append(entry, base_offset, answer).await,
-            Ok(Prepared::Duplicate { base_offset }) => drop(answer.send(Ok(base_offset))),
+            Ok(Prepared::Duplicate { base_offset, .. }) => drop(answer.send(Ok(base_offset))),
             Ok(Prepared::DuplicateInFlight { base_offset, end_offset }) => {
                 self.in_flight.push_back(InFlight::Duplicate { base_offset, end_offset, answer });
             }

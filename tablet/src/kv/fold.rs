@@ -1,0 +1,157 @@
+//! One bucket's rows as a replica keeps them: the fold of the changelog, entry by entry.
+
+use super::changelog::{Change, read_changes};
+use super::store::{KvBucketId, KvPosition, KvRange, KvRow, KvStore, KvStoreError};
+use super::table::KvTable;
+use crate::command::Command;
+use crate::error::TabletError;
+use bytes::Bytes;
+use floss_protocol::log_batch::{ChangeType, LogBatch, LogBatches};
+use floss_protocol::{mutant, reached};
+use std::sync::Arc;
+
+/// The rows of one bucket in the node's store, and how far they are.
+///
+/// The store may be ahead of a replica that has just started (it kept more than the last snapshot of the log's state) or behind it (a
+/// crash took the end, a snapshot was installed, the directory was lost). Ahead: entries up to its position are skipped. Behind:
+/// [`Self::apply`] says so and whoever can read the log folds the entries in between with the same call.
+///
+/// Keeps: I8; rows and position in one atomic write.
+#[derive(Debug)]
+pub struct KvBucket {
+    id: KvBucketId,
+    store: Arc<dyn KvStore>,
+    table: Arc<KvTable>,
+    /// Of the last entry seen here; `raft_index` is at or above what the store says, by entries without rows.
+    position: KvPosition,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folded {
+    /// The rows are those of the log up to this entry.
+    Done,
+    /// They were already.
+    Before,
+    /// Entries from `next_index` on are missing, or the schema of this one is not known yet: nothing was done.
+    Behind { next_index: u64 },
+}
+
+impl KvBucket {
+    /// Errors: the store cannot tell its position.
+    pub fn open(id: KvBucketId, store: Arc<dyn KvStore>, table: Arc<KvTable>) -> Result<Self, KvStoreError> {
+        let position = store.position(id)?;
+        Ok(Self { id, store, table, position })
+    }
+
+    pub fn table(&self) -> &Arc<KvTable> {
+        &self.table
+    }
+
+    pub fn store(&self) -> &Arc<dyn KvStore> {
+        &self.store
+    }
+
+    pub fn id(&self) -> KvBucketId {
+        self.id
+    }
+
+    /// The table was altered.
+    pub fn configure(&mut self, table: Arc<KvTable>) {
+        self.table = table;
+    }
+
+    pub fn position(&self) -> KvPosition {
+        self.position
+    }
+
+    /// Takes the committed entry at raft `(term, index)`; `None` = Raft's own.
+    ///
+    /// Panics if a committed changelog cannot be read or the store fails: the replica must stop, it must not skip.
+    pub fn apply(&mut self, term: u64, index: u64, command: Option<&Command>) -> Folded {
+        let next_index = self.position.raft_index + 1;
+        if index < next_index {
+            return Folded::Before;
+        }
+        if index > next_index {
+            return Folded::Behind { next_index };
+        }
+        let mut position = KvPosition { raft_index: index, ..self.position };
+        if let Some(batches) = self.effective(term, command) {
+            let Some(rows) = self.fold(index, &batches, &mut position) else {
+                reached!("kv_schema_unknown");
+                return Folded::Behind { next_index };
+            };
+            self.write(&rows, position);
+        }
+        self.position = position;
+        Folded::Done
+    }
+
+    /// The batches of an entry that takes effect: the same test as that of the log (term, then base offset).
+    fn effective(&self, term: u64, command: Option<&Command>) -> Option<Vec<LogBatch>> {
+        let Some(Command::Append { decided_term, batches }) = command else { return None };
+        if *decided_term != term {
+            return None;
+        }
+        let read = |batch: Result<LogBatch, _>| batch.unwrap_or_else(|error| panic!("changelog: {error} (journal or our code)"));
+        let batches: Vec<LogBatch> = LogBatches::new(batches.clone()).map(read).collect();
+        (batches.first()?.base_offset.0 == self.position.log_end).then_some(batches)
+    }
+
+    /// `None` if a schema is not known here yet.
+    fn fold(&self, index: u64, batches: &[LogBatch], position: &mut KvPosition) -> Option<Vec<KvRow>> {
+        let mut rows = Vec::new();
+        for batch in batches {
+            let changes = match read_changes(&self.table, batch, |change_type| change_type != ChangeType::UpdateBefore) {
+                Ok(changes) => changes,
+                Err(TabletError::UnknownSchema { .. }) => return None,
+                Err(error) => panic!("entry {index}: {error} (journal or our code, it was made by a leader)"),
+            };
+            for change in changes {
+                rows.push(self.row(index, batch, change, position));
+            }
+            position.log_end += batch.offset_count();
+        }
+        Some(rows)
+    }
+
+    fn row(&self, index: u64, batch: &LogBatch, change: Change, position: &mut KvPosition) -> KvRow {
+        let bug = |error: String| -> Bytes { panic!("entry {index}: {error} (our code, a leader decided it)") };
+        let key = self.table.key(&change.row).unwrap_or_else(bug);
+        let counts = |delta: i64| position.row_count.map(|count| count.saturating_add_signed(delta));
+        match change.change_type {
+            ChangeType::Insert => position.row_count = counts(1),
+            ChangeType::Delete => position.row_count = counts(-1),
+            ChangeType::UpdateAfter if mutant!("K15") => position.row_count = counts(1),
+            ChangeType::UpdateAfter if self.table.counts_rows() => {}
+            // Written without a look at the old row: it may have been an insert.
+            ChangeType::UpdateAfter => position.row_count = None,
+            ChangeType::UpdateBefore | ChangeType::AppendOnly => {}
+        }
+        if change.change_type == ChangeType::Delete {
+            return (key, None);
+        }
+        let schema = self.table.schema(batch.schema_id).expect("its batch was read with it");
+        let value = self.table.encode_value(batch.schema_id, schema, &change.row).unwrap_or_else(bug);
+        (key, Some(value))
+    }
+
+    fn write(&self, rows: &[KvRow], position: KvPosition) {
+        let fail = |error: KvStoreError| panic!("bucket {}: {error} (this disk)", self.id.0);
+        if mutant!("K08") {
+            self.store.write(self.id, &[], position).unwrap_or_else(fail);
+        }
+        self.store.write(self.id, rows, position).unwrap_or_else(fail);
+    }
+
+    /// Applied rows only (I6). One answer per key.
+    pub fn lookup(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, KvStoreError> {
+        self.store.multi_get(self.id, keys)
+    }
+
+    /// Applied rows only, in key order.
+    pub fn scan(&self, range: &KvRange) -> Result<Vec<(Bytes, Bytes)>, KvStoreError> {
+        self.store.scan(self.id, range)
+    }
+}
