@@ -73,6 +73,14 @@ enum Verb {
     Table(admin::table::TableVerb),
     /// Append rows from jsonl, csv or parquet
     Append(data::append::Append),
+    /// Write rows of a primary-key table: insert what is new, replace what is there
+    Upsert(data::upsert::Upsert),
+    /// Delete rows of a primary-key table by key
+    DeleteRows(data::upsert::DeleteRows),
+    /// Rows of a primary-key table by key
+    Lookup(data::lookup::Lookup),
+    /// How many rows a table has
+    Count(data::count::Count),
     /// Read a table up to its present end
     Scan(data::scan::Scan),
     /// Follow a table
@@ -128,6 +136,10 @@ async fn verbs(verb: Verb, global: &Global, output: &Output) -> Result<(), Failu
         Verb::Database(verb) => admin::database::run(verb, global, output).await,
         Verb::Table(verb) => admin::table::run(verb, global, output).await,
         Verb::Append(verb) => data::append::run(verb, global, output).await,
+        Verb::Upsert(verb) => data::upsert::run_upsert(verb, global, output).await,
+        Verb::DeleteRows(verb) => data::upsert::run_delete(verb, global, output).await,
+        Verb::Lookup(verb) => data::lookup::run(verb, global, output).await,
+        Verb::Count(verb) => data::count::run(verb, global, output).await,
         Verb::Scan(verb) => data::scan::run_scan(verb, global, output).await,
         Verb::Tail(verb) => data::scan::run_tail(verb, global, output).await,
         Verb::Demo(demo) => demo::run(demo, output).await,

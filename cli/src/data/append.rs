@@ -16,8 +16,10 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Batches handed to the writer and not yet acknowledged: bounds memory, and errors show early.
+/// Writes handed to the writer and not yet acknowledged, batches or single rows: bounds memory, and errors show early.
 const IN_FLIGHT_BATCHES: usize = 64;
+/// Of single rows.
+pub const IN_FLIGHT_ROWS: usize = 65_536;
 
 #[derive(Args)]
 #[command(
@@ -41,7 +43,7 @@ pub async fn run(append: Append, global: &Global, output: &Output) -> Result<(),
         let info = table.get_table_info();
         let schema = to_arrow_schema(info.get_row_type()).or_fail("table schema")?;
         let writer = table.new_append().and_then(|append| append.create_writer()).or_fail(format!("append to {path}"))?;
-        let mut loaded = Loaded::new();
+        let mut loaded = Loaded::new(IN_FLIGHT_BATCHES);
         for file in &append.files {
             let format = append.format.map_or_else(|| InputFormat::of_path(file), Ok)?;
             let mut input = Input::open(file, format, Some(schema.clone()))?;
@@ -54,7 +56,7 @@ pub async fn run(append: Append, global: &Global, output: &Output) -> Result<(),
             }
         }
         writer.flush().await.or_fail(format!("append to {path}"))?;
-        loaded.finish().await?
+        loaded.finish("appended").await?
     };
     close(connection).await?;
     output.note(rows);
@@ -62,7 +64,8 @@ pub async fn run(append: Append, global: &Global, output: &Output) -> Result<(),
 }
 
 /// Counts what is acknowledged, and shows it when a person looks.
-struct Loaded {
+pub struct Loaded {
+    in_flight: usize,
     waiting: VecDeque<(WriteResultFuture, u64)>,
     rows: u64,
     bar: ProgressBar,
@@ -70,12 +73,13 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new() -> Self {
+    /// At most `in_flight` writes wait for their acknowledgement.
+    pub fn new(in_flight: usize) -> Self {
         let bar = if Output::stderr_is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        Self { waiting: VecDeque::new(), rows: 0, bar, began: Instant::now() }
+        Self { in_flight, waiting: VecDeque::new(), rows: 0, bar, began: Instant::now() }
     }
 
-    fn expect(&mut self, rows: Option<u64>) {
+    pub fn expect(&mut self, rows: Option<u64>) {
         if let Some(rows) = rows {
             self.bar.set_length(self.bar.length().unwrap_or(0) + rows);
             let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows  {per_sec}  {eta}");
@@ -83,16 +87,16 @@ impl Loaded {
         }
     }
 
-    async fn add(&mut self, ack: WriteResultFuture, rows: u64) -> Result<(), Failure> {
+    pub async fn add(&mut self, ack: WriteResultFuture, rows: u64) -> Result<(), Failure> {
         self.waiting.push_back((ack, rows));
-        if self.waiting.len() >= IN_FLIGHT_BATCHES { self.settle_one().await } else { Ok(()) }
+        if self.waiting.len() >= self.in_flight { self.settle_one().await } else { Ok(()) }
     }
 
     async fn settle_one(&mut self) -> Result<(), Failure> {
         if let Some((ack, rows)) = self.waiting.pop_front() {
             let so_far = self.rows;
             ack.await.map_err(|error| {
-                let mut failure = Failure::client("append", &error).next(format!("{so_far} rows were acknowledged before"));
+                let mut failure = Failure::client("write", &error).next(format!("{so_far} rows were acknowledged before"));
                 if so_far > 0 {
                     failure.code = crate::exit::PARTIAL;
                 }
@@ -104,13 +108,14 @@ impl Loaded {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<String, Failure> {
+    /// `done`: what happened to the rows.
+    pub async fn finish(mut self, done: &str) -> Result<String, Failure> {
         while !self.waiting.is_empty() {
             self.settle_one().await?;
         }
         self.bar.finish_and_clear();
         let seconds = self.began.elapsed().as_secs_f64();
-        Ok(format!("appended {} rows in {seconds:.2} s", self.rows))
+        Ok(format!("{done} {} rows in {seconds:.2} s", self.rows))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Verbs that move rows, all through the official client.
 
 pub mod append;
+pub mod count;
 pub mod input;
+pub mod lookup;
 pub mod scan;
+pub mod upsert;
