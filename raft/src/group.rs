@@ -193,10 +193,12 @@ impl Group {
         let metrics = self.inner.metrics();
         let log = self.inner.journal.group(self.inner.id);
         let index = |id: Option<crate::types::LogId>| id.map_or(0, |id| id.index);
-        let applied = metrics.last_applied.as_ref().map_or(0, |id| id.index + 1);
+        let snapshot = log.snapshot.map_or(0, |snapshot| snapshot.last.index);
+        // The machine stands at its stored snapshot before openraft's figures say so: after a start, and after an install.
+        let applied = metrics.last_applied.as_ref().map_or(0, |id| id.index + 1).max(snapshot);
         Pointers {
             purged: index(log.purged),
-            snapshot: log.snapshot.map_or(0, |snapshot| snapshot.last.index).min(applied),
+            snapshot,
             applied,
             committed: metrics.local_committed.as_ref().map_or(0, |id| id.index + 1).max(applied),
             last: index(log.last).max(applied),

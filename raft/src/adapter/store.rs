@@ -35,9 +35,7 @@ impl LogStore {
     async fn follows(&self, id: LogId) -> io::Result<()> {
         loop {
             let told = self.shared.installed.notified();
-            if self.shared.broken.load(Ordering::SeqCst) {
-                return Err(io::Error::other(format!("the machine of {} is broken", self.group)));
-            }
+            self.check_whole()?;
             let last = self.journal.group(self.group).last.map_or(0, |last| last.index);
             if id.index <= last + 1 || (last == 0 && !self.shared.installing.load(Ordering::SeqCst)) {
                 return Ok(());
@@ -47,7 +45,17 @@ impl LogStore {
         }
     }
 
+    /// A replica that lost an append must not go on: openraft may ask for those entries, to apply them, before it hears of the loss,
+    /// and would take what is missing for applied.
+    fn check_whole(&self) -> io::Result<()> {
+        if self.shared.broken.load(Ordering::SeqCst) {
+            return Err(io::Error::other(format!("the replica of {} is broken", self.group)));
+        }
+        Ok(())
+    }
+
     async fn read(&self, range: (u64, u64), bytes_max: usize) -> io::Result<Vec<Entry>> {
+        self.check_whole()?;
         let log = self.journal.group(self.group);
         let first = (log.purged.map_or(0, |purged| purged.index) + 1).max(log.retained_from);
         let end = log.last.map_or(0, |last| last.index) + 1;
@@ -153,7 +161,14 @@ impl RaftLogStorage<Types> for LogStore {
         if let Some(first) = entries.first() {
             self.follows(first.id).await?;
         }
-        self.journal.append(self.group, entries, Box::new(move |result| callback.io_completed(result)));
+        let shared = self.shared.clone();
+        let told = move |result: io::Result<()>| {
+            if result.is_err() {
+                shared.broken.store(true, Ordering::SeqCst);
+            }
+            callback.io_completed(result);
+        };
+        self.journal.append(self.group, entries, Box::new(told));
         Ok(())
     }
 

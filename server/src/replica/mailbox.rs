@@ -9,7 +9,7 @@ use bytes::Bytes;
 use floss_raft::env::BoxFuture;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::runtime::sync::{mpsc, oneshot};
-use floss_raft::env::runtime::{select, time};
+use floss_raft::env::runtime::{select, spawn, time};
 use floss_raft::group::Group;
 use floss_raft::types::{Applied as RaftApplied, GroupError};
 use floss_tablet::effects::Applied;
@@ -97,6 +97,24 @@ pub(crate) async fn run(replica: Arc<Replica>, group: Group, clock: Arc<dyn Cloc
     }
 }
 
+/// Refuses a batch as out of order, once it is sure that this node still led when it found so: a deposed leader has not seen the
+/// newest batches of a writer, and official clients give up when the batch that is next in their count is refused.
+async fn refuse(replica: Arc<Replica>, decided_term: u64, source: TabletError, answer: Answer) {
+    let bucket = replica.bucket;
+    let error = match replica.prove_leadership().await {
+        Ok(()) => {
+            let leadership = replica.inspect().leadership;
+            if leadership.term == decided_term {
+                ReplicaError::Tablet { bucket, source }
+            } else {
+                ReplicaError::NotLeader { bucket, leader: leadership.leader }
+            }
+        }
+        Err(error) => error,
+    };
+    drop(answer.send(Err(error)));
+}
+
 /// Waits for the front only: entries of one group are applied in the order in which they were proposed.
 async fn next_applied(in_flight: &mut VecDeque<InFlight>) -> Option<Result<RaftApplied, GroupError>> {
     match in_flight.front_mut() {
@@ -146,6 +164,9 @@ impl Mailbox {
             Ok(Prepared::Duplicate { base_offset, .. }) => drop(answer.send(Ok(base_offset))),
             Ok(Prepared::DuplicateInFlight { base_offset, end_offset }) => {
                 self.in_flight.push_back(InFlight::Duplicate { base_offset, end_offset, answer });
+            }
+            Err(ReplicaError::Tablet { source: source @ TabletError::OutOfOrderSequence { .. }, .. }) => {
+                spawn(refuse(self.replica.clone(), self.decided_term, source, answer));
             }
             Err(error) => drop(answer.send(Err(error))),
         }

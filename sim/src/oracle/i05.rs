@@ -28,7 +28,8 @@ impl Oracle for PointerOrder {
 
     fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
         let Event::Probe { node, boot, replicas } = event else { return Ok(()) };
-        for replica in replicas {
+        // One that failed stands between what Raft decided and what its disk took; it is never used again.
+        for replica in replicas.iter().filter(|replica| replica.failed.is_none()) {
             let (group, pointers) = (replica.group, replica.pointers);
             for (at, pair) in pointers.windows(2).enumerate() {
                 if pair[0] > pair[1] {

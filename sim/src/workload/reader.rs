@@ -1,7 +1,7 @@
 //! A reader process: scans all buckets of its table, like a log scanner: one fetch per leader at a time, long polls.
 
 use super::append::refresh;
-use super::{Shared, rows, table_name};
+use super::{Mode, Shared, rows, table_name};
 use crate::client::{Bucket, CallError, Session, Waiting};
 use crate::draw::{Draws, Stream};
 use crate::history::{BucketNo, Event, Row};
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const EARLIEST: i64 = -2;
+const FINISH_BYTES: i32 = 1 << 20;
 
 struct Scan {
     shared: Arc<Shared>,
@@ -45,7 +46,7 @@ pub async fn run_reader(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>
     let mut scan = Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next: start() };
     let mut started = Instant::now();
     while !shared.stopped() {
-        if !rescan.is_zero() && started.elapsed() > rescan {
+        if !rescan.is_zero() && started.elapsed() > rescan && shared.mode() != Mode::Finish {
             scan.next = start();
             started = Instant::now();
         }
@@ -97,11 +98,16 @@ impl Scan {
         fine
     }
 
+    /// Who was told small budgets gets large ones at the end: it must catch up in time.
+    fn max_bytes(&self) -> i32 {
+        if self.shared.mode() == Mode::Finish { self.plan.max_bytes.max(FINISH_BYTES) } else { self.plan.max_bytes }
+    }
+
     fn request(&self, buckets: &[i32]) -> FetchLogRequest {
         let bucket = |id: &i32| PbFetchLogReqForBucket {
             bucket_id: *id,
             fetch_offset: self.next[id],
-            max_fetch_bytes: self.plan.max_bytes,
+            max_fetch_bytes: self.max_bytes(),
             ..Default::default()
         };
         let table = PbFetchLogReqForTable {
@@ -113,7 +119,7 @@ impl Scan {
         };
         FetchLogRequest {
             follower_server_id: -1,
-            max_bytes: self.plan.max_bytes,
+            max_bytes: self.max_bytes(),
             tables_req: vec![table],
             max_wait_ms: Some(self.plan.max_wait_ms),
             min_bytes: Some(1),
