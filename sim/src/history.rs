@@ -50,7 +50,7 @@ pub enum Outcome {
     Unknown {
         why: String,
     },
-    /// Error 31. `certain`: when it was sent, every earlier batch had been acked and no later one existed in the log's favour.
+    /// Out of order. `certain`: when it was sent, every earlier batch had been acked, and no later one has been since.
     OutOfOrder {
         certain: bool,
     },
