@@ -22,7 +22,7 @@ pub fn check_request_decoder(input: &[u8]) {
             let again = decode_request(key, version, encoded.clone().into()).expect("what we encode decodes");
             assert_eq!(again.encode_to_vec(), encoded);
         }
-        Err(error @ RequestError::Malformed { .. }) => {
+        Err(error @ (RequestError::Malformed { .. } | RequestError::TooLarge { .. } | RequestError::TooMany { .. })) => {
             assert!(is_supported);
             assert!(!error.to_response().error_message.unwrap_or_default().is_empty());
         }

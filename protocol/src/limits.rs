@@ -4,6 +4,12 @@
 /// Source: Fluss `netty.server.max-request-size`.
 pub const REQUEST_FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 
+/// Largest body of a request that carries no records: ten thousand table paths, or as many keys to look up, are far below.
+pub const SMALL_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Elements at the top level of a large request, which are its buckets.
+pub const ELEMENTS_MAX: usize = 65_536;
+
 /// Largest frame length of a response: the length is an int32, and clients accept all of it.
 pub const RESPONSE_FRAME_BYTES_MAX: usize = i32::MAX as usize;
 
@@ -17,6 +23,7 @@ pub const PIECE_INLINE_BYTES_MAX: usize = 512;
 /// Requests one client connection may have in flight; sending one more is refused.
 pub const IN_FLIGHT_REQUESTS_MAX: usize = 65_536;
 
+const _: () = assert!(SMALL_REQUEST_BYTES_MAX < REQUEST_FRAME_BYTES_MAX);
 const _: () = assert!(REQUEST_FRAME_BYTES_MAX <= RESPONSE_FRAME_BYTES_MAX);
 const _: () = assert!(READ_CHUNK_BYTES < REQUEST_FRAME_BYTES_MAX);
 const _: () = assert!(PIECE_INLINE_BYTES_MAX < READ_CHUNK_BYTES);

@@ -192,7 +192,9 @@ proptest! {
             None => prop_assert!(known.is_some_and(|versions| versions.contains(version))),
             Some(RequestError::UnknownApi { .. }) => prop_assert!(known.is_none()),
             Some(RequestError::UnsupportedVersion { .. }) => prop_assert!(known.is_some_and(|versions| !versions.contains(version))),
-            Some(RequestError::Malformed { .. }) => prop_assert!(known.is_some_and(|versions| versions.contains(version))),
+            Some(RequestError::Malformed { .. } | RequestError::TooLarge { .. } | RequestError::TooMany { .. }) => {
+                prop_assert!(known.is_some_and(|versions| versions.contains(version)));
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use floss_protocol::api::ApiKey;
 use floss_protocol::error_code::ErrorCode;
 use floss_protocol::frame::RequestFrame;
+use floss_protocol::rpc::{RequestError, check_body};
 use floss_raft::env::BoxFuture;
 use prost::Message;
 use std::future::Future;
@@ -46,7 +47,12 @@ pub(crate) struct Dispatch {
 
 impl Service for Dispatch {
     fn start(&self, connection: &Connection, request: RequestFrame) -> BoxFuture<'static, Answer> {
-        match self.served(&request) {
+        let checked = self.served(&request).and_then(|key| {
+            // The same bytes would fail again, so nothing that a client retries.
+            let refuse = |error: RequestError| Refusal::new(error.error_code(), error.to_string());
+            check_body(key, &request.body).map(|()| key).map_err(refuse)
+        });
+        match checked {
             Ok(key) => self.call(key, connection, request.body),
             Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
         }

@@ -1,5 +1,6 @@
 //! Which response belongs to which request, and decoding by number.
 
+use super::bounds::check_body;
 use super::*;
 use crate::api::{ApiKey, VersionRange};
 use crate::error_code::ErrorCode;
@@ -19,6 +20,10 @@ pub enum RequestError {
     UnknownApi { key: i16 },
     #[error("{key} version {version} is not supported, versions {}..={} are", .supported.min, .supported.max)]
     UnsupportedVersion { key: ApiKey, version: i16, supported: VersionRange },
+    #[error("body of {key}, {length} bytes, at most {limit} are taken")]
+    TooLarge { key: ApiKey, length: usize, limit: usize },
+    #[error("body of {key} has more than {limit} elements")]
+    TooMany { key: ApiKey, limit: usize },
     #[error("body of {key} version {version}, {length} bytes, does not parse: {source}")]
     Malformed { key: ApiKey, version: i16, length: usize, source: prost::DecodeError },
 }
@@ -28,7 +33,7 @@ impl RequestError {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             Self::UnknownApi { .. } | Self::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
-            Self::Malformed { .. } => ErrorCode::UnknownServerError,
+            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Malformed { .. } => ErrorCode::UnknownServerError,
         }
     }
 
@@ -184,6 +189,7 @@ calls! {
 /// The request in `body`, by the two numbers of its frame header. `bytes` fields are slices of `body`, not copies.
 pub fn decode_request(key: i16, version: i16, body: Bytes) -> Result<AnyRequest, RequestError> {
     let api = check_version(key, version)?;
+    check_body(api, &body)?;
     let length = body.len();
     decode_request_body(api, body)
         .map_err(|source| RequestError::Malformed { key: api, version, length, source })?

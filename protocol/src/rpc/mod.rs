@@ -5,8 +5,10 @@
 
 include!(concat!(env!("OUT_DIR"), "/floss.rpc.rs"));
 
+mod bounds;
 mod call;
 mod fetch_pieces;
 
+pub use bounds::{check_body, request_bytes_max};
 pub use call::{AnyRequest, AnyResponse, RequestError, Rpc, decode_request, decode_response};
 pub use fetch_pieces::{FetchedBucket, FetchedTable, encode_fetch_response};
