@@ -5,12 +5,13 @@ SIM_DIR := $(CARGO_TARGET_DIR)-sim
 SIM_CARGO := RUSTFLAGS="--cfg madsim --cfg mutants" CARGO_TARGET_DIR=$(SIM_DIR) cargo
 SIM_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 SIM := $(SIM_DIR)/$(SIM_TARGET)/debug/floss-sim
+SIM_OUT := $(SIM_DIR)/runs
 FLOSS := $(CARGO_TARGET_DIR)/release/floss
 SEEDS ?= 1..64
 SECONDS_VIRTUAL ?= 60
 JOBS ?= $(shell nproc)
 
-.PHONY: help build which demo check fmt-check clippy unit sim-build sim sweep mutants test bench fix interop clients setup
+.PHONY: help build which demo check fmt-check clippy unit sim-build sim sim-smoke sweep mutants test bench fix interop clients setup
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 setup:
@@ -31,11 +32,13 @@ unit:
 sim-build: setup
 	@$(SIM_CARGO) build -q --target $(SIM_TARGET) -p floss-sim
 sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n]
-	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS)
+	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(SEED),,--regressions) --out $(SIM_OUT)
+sim-smoke: sim-build ## what CI runs of it: known seeds, 8 others, one planted bug; under 2 minutes
+	@scripts/sim-smoke $(SIM) $(SIM_OUT) $(JOBS)
 sweep: sim-build ## many seeds: make sweep N=500
-	@$(SIM) run --seeds 1..$(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS)
-mutants: sim-build ## planted bugs: how many seeds until each is caught
-	@$(SIM) mutants --seeds $(or $(N),200) -j $(JOBS)
+	@$(SIM) run --seeds 1..$(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) --out $(SIM_OUT)
+mutants: sim-build ## planted bugs: how many seeds until each is caught: make mutants [IDS=R01,L04] [N=200]
+	@$(SIM) mutants --seeds $(or $(N),200) -j $(JOBS) $(addprefix --ids ,$(IDS)) --out $(SIM_OUT)
 clients: setup ## the official clients against three real nodes: fluss-rs suite, pyfluss
 	@scripts/clients
 test: setup ## everything CI runs

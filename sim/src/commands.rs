@@ -59,7 +59,7 @@ struct Run {
     /// One process per seed only.
     #[arg(long)]
     once: bool,
-    /// Runs the seeds of `regressions.rs` first.
+    /// Runs the seeds of `regressions.rs` first, each for its own time.
     #[arg(long)]
     regressions: bool,
     /// Where red runs leave plan and trace.
@@ -74,7 +74,8 @@ struct Mutants {
     ids: Vec<String>,
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    #[arg(long, default_value_t = 60)]
+    /// Virtual seconds per seed; short runs find most of them sooner.
+    #[arg(long, default_value_t = 20)]
     seconds: u64,
     #[arg(short, long, default_value_t = 2)]
     jobs: usize,
@@ -179,7 +180,7 @@ fn build() -> String {
 fn run_seeds(run: &Run) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let build = build();
-    let mut job = Job {
+    let job = Job {
         seeds: seeds(&run.seeds)?,
         seconds: run.seconds,
         jobs: run.jobs,
@@ -189,26 +190,13 @@ fn run_seeds(run: &Run) -> anyhow::Result<ExitCode> {
         mutant: None,
         stop_at_red: false,
     };
-    if run.regressions {
-        let known = REGRESSIONS.iter().filter(|one| one.seconds == run.seconds).map(|one| one.seed);
-        job.seeds.splice(..0, known);
-    }
-    println!("sim  build {build}  {} seeds x {} s  {} processes", job.seeds.len(), run.seconds, run.jobs);
     let mut summary = Summary::default();
-    let mut line = Vec::new();
-    parent::run_seeds(&job, |one| {
-        summary.add(one);
-        line.push(one.clone());
-        if one.red.is_some() {
-            print_red(one, &job, &build);
+    if run.regressions {
+        for (seconds, seeds) in known_seeds() {
+            run_job(&Job { seeds, seconds, ..job.clone() }, &build, &mut summary);
         }
-        if line.len() == SEEDS_PER_LINE {
-            print_line(&std::mem::take(&mut line));
-        }
-    });
-    if !line.is_empty() {
-        print_line(&line);
     }
+    run_job(&job, &build, &mut summary);
     for text in summary.lines(started, job.twice) {
         println!("{text}");
     }
@@ -219,6 +207,33 @@ fn run_seeds(run: &Run) -> anyhow::Result<ExitCode> {
         _ => 0,
     };
     Ok(ExitCode::from(code))
+}
+
+/// Seeds that once were red, by how long they are run.
+fn known_seeds() -> BTreeMap<u64, Vec<u64>> {
+    let mut known: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for one in REGRESSIONS {
+        known.entry(one.seconds).or_default().push(one.seed);
+    }
+    known
+}
+
+fn run_job(job: &Job, build: &str, summary: &mut Summary) {
+    println!("sim  build {build}  {} seeds x {} s  {} processes", job.seeds.len(), job.seconds, job.jobs);
+    let mut line = Vec::new();
+    parent::run_seeds(job, |one| {
+        summary.add(one);
+        line.push(one.clone());
+        if one.red.is_some() {
+            print_red(one, job, build);
+        }
+        if line.len() == SEEDS_PER_LINE {
+            print_line(&std::mem::take(&mut line));
+        }
+    });
+    if !line.is_empty() {
+        print_line(&line);
+    }
 }
 
 fn print_line(line: &[Judged]) {
@@ -250,7 +265,7 @@ fn run_mutants(arguments: &Mutants) -> anyhow::Result<ExitCode> {
             .collect::<anyhow::Result<_>>()?,
     };
     let mut survivors = 0;
-    println!("id    seeds  caught by   expected  after     what");
+    println!("id    seeds  caught by  expected           after    what was said");
     for mutant in chosen {
         survivors += usize::from(!hunt(mutant, arguments, &arguments.out));
     }
@@ -276,12 +291,13 @@ fn hunt(mutant: &Mutant, arguments: &Mutants, out: &Path) -> bool {
             reds.insert(one.seed, red.clone());
         }
     });
+    let expected = mutant.expected.join(" ");
     let Some((seed, red)) = reds.into_iter().next() else {
-        println!("{:5} {:5}  survives              {}", mutant.id, judged.len(), mutant.what);
+        println!("{:5} {:5}  nobody     {expected:18} {:8} survives: {}", mutant.id, judged.len(), "-", mutant.what);
         return false;
     };
-    let expected = if mutant.expected.contains(&red.oracle.as_str()) { "yes" } else { "no" };
-    let after = red.at_ns as f64 / 1e9;
-    println!("{:5} {seed:5}  {:10}  {expected:8}  {after:6.1} s  {}", mutant.id, red.oracle, mutant.what);
+    let fits = if mutant.expected.contains(&red.oracle.as_str()) { ' ' } else { '?' };
+    let after = format!("{:.1} s", red.at_ns as f64 / 1e9);
+    println!("{:5} {seed:5}  {:9}{fits} {expected:18} {after:8} {:.90}", mutant.id, red.oracle, red.what.replace('\n', " "));
     true
 }

@@ -24,7 +24,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("R11", "a read range includes its end", &["I2", "I7", "panic", "protocol"]),
     mutant("R12", "the last position after a restart ignores the purge point", &["I5", "panic", "protocol", "liveness"]),
     mutant("R14", "a failed sync is swallowed", &["I1", "I2", "I6"]),
-    mutant("R18", "a read barrier asks only whether this node leads", &["I6"]),
+    mutant("R18", "a read barrier asks only whether this node leads", &["I7", "protocol"]),
     mutant("L01", "the watermark is one too high", &["I6", "I3"]),
     mutant("L03", "a fetch is not capped at the watermark", &["I6", "I2"]),
     mutant("L04", "the base offset is taken from the applied end, not from the pending tail", &["I7", "I2", "I3", "liveness"]),
