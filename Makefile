@@ -31,8 +31,8 @@ unit:
 	@cargo test -q --workspace
 sim-build: setup
 	@$(SIM_CARGO) build -q --target $(SIM_TARGET) -p floss-sim
-sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n]
-	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(SEED),,--regressions) --out $(SIM_OUT)
+sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n] [PLAN=file]
+	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(SEED)$(PLAN),,--regressions) $(addprefix --plan ,$(PLAN)) --out $(SIM_OUT)
 sim-smoke: sim-build ## what CI runs of it: known seeds, 8 others, one planted bug; under 2 minutes
 	@scripts/sim-smoke $(SIM) $(SIM_OUT) $(JOBS)
 sweep: sim-build ## many seeds: make sweep N=500

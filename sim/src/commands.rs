@@ -2,9 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 use floss_sim::mutants::{MUTANTS, Mutant};
-use floss_sim::parent::{self, ChildResult, Job, Judged, Red, Summary};
+use floss_sim::parent::{self, ChildResult, Job, Judged, Red, Summary, Task};
 use floss_sim::plan::{Plan, generate};
-use floss_sim::regressions::REGRESSIONS;
+use floss_sim::regressions::{REGRESSIONS, Regression};
 use floss_sim::run::run_plan;
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,7 +59,7 @@ struct Run {
     /// One process per seed only.
     #[arg(long)]
     once: bool,
-    /// Runs the seeds of `regressions.rs` first, each for its own time.
+    /// Runs the plans of `regressions.rs` first.
     #[arg(long)]
     regressions: bool,
     /// Where red runs leave plan and trace.
@@ -180,23 +180,18 @@ fn build() -> String {
 fn run_seeds(run: &Run) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let build = build();
-    let job = Job {
-        seeds: seeds(&run.seeds)?,
-        seconds: run.seconds,
-        jobs: run.jobs,
-        twice: !run.once,
-        plan: run.plan.clone(),
-        out: run.out.clone(),
-        mutant: None,
-        stop_at_red: false,
-    };
-    let mut summary = Summary::default();
+    let mut tasks = Vec::new();
     if run.regressions {
-        for (seconds, seeds) in known_seeds() {
-            run_job(&Job { seeds, seconds, ..job.clone() }, &build, &mut summary);
-        }
+        tasks.extend(regressions(&run.out)?);
     }
-    run_job(&job, &build, &mut summary);
+    let task = |seed| Task { seed, seconds: run.seconds, plan: None };
+    match &run.plan {
+        Some(plan) => tasks.push(Task { plan: Some(plan.clone()), ..task(0) }),
+        None => tasks.extend(seeds(&run.seeds)?.into_iter().map(task)),
+    }
+    let job = Job { tasks, jobs: run.jobs, twice: !run.once, out: run.out.clone(), mutant: None, stop_at_red: false };
+    let mut summary = Summary::default();
+    run_job(&job, run, &build, &mut summary);
     for text in summary.lines(started, job.twice) {
         println!("{text}");
     }
@@ -209,23 +204,28 @@ fn run_seeds(run: &Run) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// Seeds that once were red, by how long they are run.
-fn known_seeds() -> BTreeMap<u64, Vec<u64>> {
-    let mut known: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for one in REGRESSIONS {
-        known.entry(one.seconds).or_default().push(one.seed);
-    }
-    known
+/// Known plans, written out for the children.
+fn regressions(out: &Path) -> anyhow::Result<Vec<Task>> {
+    let dir = out.join("plans");
+    fs::create_dir_all(&dir)?;
+    let task = |known: &Regression| {
+        let path = dir.join(format!("{}.json", known.name));
+        fs::write(&path, known.plan)?;
+        let plan: Plan = serde_json::from_str(known.plan)?;
+        Ok(Task { seed: plan.seed, seconds: (plan.heal_at_ms + plan.calm_ms) / 1000, plan: Some(path) })
+    };
+    REGRESSIONS.iter().map(task).collect()
 }
 
-fn run_job(job: &Job, build: &str, summary: &mut Summary) {
-    println!("sim  build {build}  {} seeds x {} s  {} processes", job.seeds.len(), job.seconds, job.jobs);
+fn run_job(job: &Job, run: &Run, build: &str, summary: &mut Summary) {
+    let (count, jobs) = (job.tasks.len(), job.jobs);
+    println!("sim  build {build}  {count} runs, seeds {} x {} s  {jobs} processes", run.seeds, run.seconds);
     let mut line = Vec::new();
     parent::run_seeds(job, |one| {
         summary.add(one);
         line.push(one.clone());
         if one.red.is_some() {
-            print_red(one, job, build);
+            print_red(one, build);
         }
         if line.len() == SEEDS_PER_LINE {
             print_line(&std::mem::take(&mut line));
@@ -237,22 +237,26 @@ fn run_job(job: &Job, build: &str, summary: &mut Summary) {
 }
 
 fn print_line(line: &[Judged]) {
-    let seeds: Vec<String> = line.iter().map(|one| one.seed.to_string()).collect();
+    let seeds: Vec<String> = line.iter().map(|one| one.task.name()).collect();
     let acked: u64 = line.iter().map(|one| one.result.counts.acked).sum();
     let faults: u64 = line.iter().flat_map(|one| one.result.counts.faults.values()).sum();
     let red = line.iter().filter(|one| one.red.is_some()).count();
     let unknown = line.iter().filter(|one| one.is_unknown()).count();
     let green = line.len() - red - unknown;
-    println!("  {green:2} green {red:2} red {unknown:2} unknown  acked {acked:6}  faults {faults:4}  seeds {}", seeds.join(" "));
+    println!("  {green:2} green {red:2} red {unknown:2} unknown  acked {acked:6}  faults {faults:4}  {}", seeds.join(" "));
 }
 
-fn print_red(one: &Judged, job: &Job, build: &str) {
+fn print_red(one: &Judged, build: &str) {
     let Some(red) = &one.red else { return };
-    println!("RED seed {}  build {build}  after {:.3} s  {}", one.seed, red.at_ns as f64 / 1e9, red.oracle);
+    let Task { seed, seconds, plan } = &one.task;
+    println!("RED seed {seed}  build {build}  after {:.3} s  {}", red.at_ns as f64 / 1e9, red.oracle);
     println!("    {}", red.what);
-    let seconds = if job.seconds == 60 { String::new() } else { format!(" SECONDS_VIRTUAL={}", job.seconds) };
-    let mutant = job.mutant.as_ref().map_or_else(String::new, |mutant| format!("FLOSS_MUTANT={mutant} "));
-    println!("    again   {mutant}make sim SEED={}{seconds}", one.seed);
+    let again = match plan {
+        Some(plan) => format!("make sim PLAN={}", plan.display()),
+        None if *seconds == 60 => format!("make sim SEED={seed}"),
+        None => format!("make sim SEED={seed} SECONDS_VIRTUAL={seconds}"),
+    };
+    println!("    again   {again}");
     println!("    look    {}", one.dir.join(parent::TRACE).display());
 }
 
@@ -276,11 +280,9 @@ fn run_mutants(arguments: &Mutants) -> anyhow::Result<ExitCode> {
 /// True if some seed is red.
 fn hunt(mutant: &Mutant, arguments: &Mutants, out: &Path) -> bool {
     let job = Job {
-        seeds: (1..=arguments.seeds).collect(),
-        seconds: arguments.seconds,
+        tasks: (1..=arguments.seeds).map(|seed| Task { seed, seconds: arguments.seconds, plan: None }).collect(),
         jobs: arguments.jobs,
         twice: false,
-        plan: None,
         out: out.to_owned(),
         mutant: Some(mutant.id.to_owned()),
         stop_at_red: true,
@@ -288,7 +290,7 @@ fn hunt(mutant: &Mutant, arguments: &Mutants, out: &Path) -> bool {
     let mut reds = BTreeMap::new();
     let judged = parent::run_seeds(&job, |one| {
         if let Some(red) = &one.red {
-            reds.insert(one.seed, red.clone());
+            reds.insert(one.task.seed, red.clone());
         }
     });
     let expected = mutant.expected.join(" ");

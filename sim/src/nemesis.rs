@@ -1,6 +1,7 @@
 //! Executes the faults of a plan: resolves targets, breaks, mends, and counts what had an effect.
 
 use crate::cluster::Cluster;
+use crate::disk::DiskCounts;
 use crate::history::{Event, NodeNo, Replica};
 use crate::network::LinkCounts;
 use crate::plan::{Fault, Plan, Target};
@@ -33,7 +34,8 @@ struct Active {
     links: Vec<(NodeNo, NodeNo)>,
     clogs: Vec<(SimNodeId, SimNodeId)>,
     before: LinkCounts,
-    slowed_before: u64,
+    disks_before: DiskCounts,
+    unknown_before: u64,
 }
 
 impl Nemesis {
@@ -75,9 +77,10 @@ impl Nemesis {
         let fault = self.plan.actions[index].fault;
         let nodes = self.resolve(fault);
         self.recorder.note(format!("fault {index} {fault} nodes={nodes:?}"));
-        let slowed_before = nodes.iter().map(|node| self.cluster.disk(*node).counts().slowed).sum();
-        let before = self.cluster.links.counts();
-        let mut active = Active { fault, nodes, links: Vec::new(), clogs: Vec::new(), before, slowed_before };
+        let disks_before = self.disk_counts(&nodes);
+        let (before, unknown_before) = (self.cluster.links.counts(), self.recorder.unknown());
+        let (links, clogs) = (Vec::new(), Vec::new());
+        let mut active = Active { fault, nodes, links, clogs, before, disks_before, unknown_before };
         let links = &self.cluster.links;
         match fault {
             Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) => self.take_down(index, &active),
@@ -92,7 +95,11 @@ impl Nemesis {
                     self.clog(link);
                 }
             }
-            Fault::ResetClients => self.shared.reset_connections(),
+            Fault::ResetClients => {
+                if self.shared.reset_connections() > 0 {
+                    self.recorder.effective(fault.kind());
+                }
+            }
             Fault::Loss { per_mille } => links.add_loss(per_mille as i64),
             Fault::Delay { ms_max } => links.add_delay(ms_max as i64),
             Fault::Twice { per_mille } => links.add_twice(per_mille as i64),
@@ -124,9 +131,11 @@ impl Nemesis {
                 for link in &active.clogs {
                     self.unclog(*link);
                 }
-                effective = true;
+                // Appends that got no answer meanwhile.
+                effective = self.recorder.unknown() > active.unknown_before;
             }
-            Fault::ResetClients => effective = true,
+            // Counted when it happened.
+            Fault::ResetClients => {}
             Fault::Loss { per_mille } => {
                 links.add_loss(-(per_mille as i64));
                 effective = after.lost > before.lost;
@@ -140,14 +149,16 @@ impl Nemesis {
                 effective = after.doubled > before.doubled;
             }
             Fault::SlowDisk { .. } => {
-                let slowed: u64 = active.nodes.iter().map(|node| self.cluster.disk(*node).counts().slowed).sum();
-                effective = slowed > active.slowed_before;
+                effective = self.disk_counts(&active.nodes).slowed > active.disks_before.slowed;
                 active.nodes.iter().for_each(|node| self.cluster.disk(*node).change_faults(|faults| faults.slow_ms = 0));
             }
             Fault::FailSync(_) => {
                 effective = self.mend_disk(&active, |faults| std::mem::take(&mut faults.failing_syncs) == 0);
             }
-            Fault::FullDisk(_) => effective = self.mend_disk(&active, |faults| std::mem::take(&mut faults.full)),
+            Fault::FullDisk(_) => {
+                self.mend_disk(&active, |faults| std::mem::take(&mut faults.full));
+                effective = self.disk_counts(&active.nodes).refused_full > active.disks_before.refused_full;
+            }
         }
         if effective {
             self.recorder.effective(kind);
@@ -163,6 +174,15 @@ impl Nemesis {
         self.cluster.links.mend_all();
         self.cluster.nodes().into_iter().for_each(|node| self.cluster.boot(node));
         self.recorder.push(Event::Healed);
+    }
+
+    /// Summed over nodes.
+    fn disk_counts(&self, nodes: &[NodeNo]) -> DiskCounts {
+        nodes.iter().map(|node| self.cluster.disk(*node).counts()).fold(DiskCounts::default(), |sum, one| DiskCounts {
+            slowed: sum.slowed + one.slowed,
+            refused_full: sum.refused_full + one.refused_full,
+            ..sum
+        })
     }
 
     fn resolve(&self, fault: Fault) -> Vec<NodeNo> {

@@ -34,15 +34,30 @@ pub struct Red {
     pub what: String,
 }
 
-/// How seeds are run.
+/// One thing to run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Task {
+    pub seed: u64,
+    /// Virtual seconds. A plan says by itself how long it lasts.
+    pub seconds: u64,
+    /// Instead of the seed's own.
+    pub plan: Option<PathBuf>,
+}
+
+impl Task {
+    pub fn name(&self) -> String {
+        let stem = self.plan.as_ref().and_then(|plan| plan.file_stem());
+        stem.map_or_else(|| format!("seed-{}", self.seed), |stem| format!("plan-{}", stem.to_string_lossy()))
+    }
+}
+
+/// How tasks are run.
 #[derive(Clone, Debug)]
 pub struct Job {
-    pub seeds: Vec<u64>,
-    pub seconds: u64,
+    pub tasks: Vec<Task>,
     pub jobs: usize,
     /// A second process per seed, whose trace must be the same.
     pub twice: bool,
-    pub plan: Option<PathBuf>,
     pub out: PathBuf,
     pub mutant: Option<String>,
     /// No more seeds after the first red one.
@@ -52,7 +67,7 @@ pub struct Job {
 /// One seed, judged.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    pub seed: u64,
+    pub task: Task,
     pub result: ChildResult,
     pub red: Option<Red>,
     pub dir: PathBuf,
@@ -65,7 +80,7 @@ impl Judged {
     }
 }
 
-/// Runs all seeds, `jobs` at a time; `on_judged` is called in the order in which they end.
+/// Runs all tasks, `jobs` at a time; `on_judged` is called in the order in which they end.
 pub fn run_seeds(job: &Job, mut on_judged: impl FnMut(&Judged)) -> Vec<Judged> {
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
@@ -78,8 +93,8 @@ pub fn run_seeds(job: &Job, mut on_judged: impl FnMut(&Judged)) -> Vec<Judged> {
             let (next, stop) = (&next, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
-                    let Some(seed) = job.seeds.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
-                    let one = judge(job, *seed);
+                    let Some(task) = job.tasks.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
+                    let one = judge(job, task);
                     if one.red.is_some() && job.stop_at_red {
                         stop.store(true, Ordering::SeqCst);
                     }
@@ -95,27 +110,27 @@ pub fn run_seeds(job: &Job, mut on_judged: impl FnMut(&Judged)) -> Vec<Judged> {
             judged.push(one);
         }
     });
-    judged.sort_by_key(|one| one.seed);
+    judged.sort_by(|one, other| one.task.cmp(&other.task));
     judged
 }
 
-fn judge(job: &Job, seed: u64) -> Judged {
-    let name = job.mutant.as_ref().map_or_else(|| format!("seed-{seed}"), |mutant| format!("{mutant}-seed-{seed}"));
-    let dir = job.out.join(name);
+fn judge(job: &Job, task: &Task) -> Judged {
+    let prefix = job.mutant.as_ref().map_or_else(String::new, |mutant| format!("{mutant}-"));
+    let dir = job.out.join(prefix + &task.name());
     drop(fs::remove_dir_all(&dir));
-    let first = run_child(job, seed, &dir, false);
+    let first = run_child(job, task, &dir, false);
     let result = first.as_ref().cloned().unwrap_or_default();
     let mut red = first.map_or_else(|error| Some(red("process", error)), |result| result.violation);
     if job.twice && red.as_ref().is_none_or(|red| red.oracle != "process") {
         let again = dir.join("again");
-        let second = run_child(job, seed, &again, true).err().map(|error| red_of("process", error));
+        let second = run_child(job, task, &again, true).err().map(|error| red_of("process", error));
         // A difference comes first: a run that cannot be repeated proves nothing else.
         red = compare(&dir.join(TRACE), &again.join(TRACE)).map(|what| red_of("I14", what)).or(second).or(red);
     }
     if red.is_none() {
         drop(fs::remove_dir_all(&dir));
     }
-    Judged { seed, result, red, dir }
+    Judged { task: task.clone(), result, red, dir }
 }
 
 fn red(oracle: &str, what: String) -> Red {
@@ -127,15 +142,15 @@ fn red_of(oracle: &str, what: String) -> Red {
 }
 
 /// The child inherits a cleared environment; the second one gets other noise, to find what leaks in.
-fn run_child(job: &Job, seed: u64, dir: &Path, other: bool) -> Result<ChildResult, String> {
+fn run_child(job: &Job, task: &Task, dir: &Path, other: bool) -> Result<ChildResult, String> {
     let text = |what: &str, error: std::io::Error| format!("{what}: {error}");
     fs::create_dir_all(dir).map_err(|error| text("create the directory of a run", error))?;
     let dir = dir.canonicalize().map_err(|error| text("find the directory of a run", error))?;
     let program = std::env::current_exe().map_err(|error| text("find this program", error))?;
     let mut command = Command::new(program);
-    command.arg("child").args(["--seed", &seed.to_string(), "--seconds", &job.seconds.to_string()]);
+    command.arg("child").args(["--seed", &task.seed.to_string(), "--seconds", &task.seconds.to_string()]);
     command.arg("--out").arg(&dir);
-    if let Some(plan) = &job.plan {
+    if let Some(plan) = &task.plan {
         command.arg("--plan").arg(plan.canonicalize().map_err(|error| text("find the plan", error))?);
     }
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
@@ -148,7 +163,7 @@ fn run_child(job: &Job, seed: u64, dir: &Path, other: bool) -> Result<ChildResul
         command.env("FLOSS_MUTANT", mutant);
     }
     if other {
-        let noise: OsString = "x".repeat(1000 + seed as usize % 97).into();
+        let noise: OsString = "x".repeat(1000 + task.seed as usize % 97).into();
         command.env("FLOSS_NOISE", noise).env("TZ", "Asia/Kathmandu").current_dir("/");
     } else {
         command.current_dir(&dir);

@@ -86,6 +86,11 @@ impl Recorder {
         *self.state().counts.faults.entry(kind.to_owned()).or_default() += 1;
     }
 
+    /// Appends without a clear answer so far.
+    pub fn unknown(&self) -> u64 {
+        self.state().counts.unknown
+    }
+
     pub fn is_red(&self) -> bool {
         self.state().violation.is_some()
     }

@@ -1,29 +1,31 @@
-//! Seeds that once were red, with their stories. `run --regressions` runs them all; `make sim` and `make sim-smoke` begin with them.
-//!
-//! A seed means its plan: when `plan::generate` changes, these seeds become ordinary ones and the list begins anew.
+//! Plans that once were red, with their stories. `run --regressions` runs them all; `make sim` and `make sim-smoke` begin with them.
 
-/// A seed, the virtual seconds it was run for, and what it showed.
+/// A plan below `sim/plans` (made by `floss-sim plan --seed N --seconds S`), and what it showed.
 pub struct Regression {
-    pub seed: u64,
-    pub seconds: u64,
+    pub name: &'static str,
+    pub plan: &'static str,
     pub story: &'static str,
 }
 
-const fn regression(seed: u64, seconds: u64, story: &'static str) -> Regression {
-    Regression { seed, seconds, story }
-}
-
 pub const REGRESSIONS: &[Regression] = &[
-    regression(1, 10, "I7: a restarted leader went on leading its term and judged writers before its own tail was applied"),
-    regression(5, 20, "I5: purged above snapshot after an install, because the figures of Raft lag behind the journal"),
-    regression(7, 20, "I7: a correct writer was told that its next batch is out of order"),
-    regression(
-        11,
-        20,
-        "panic: an append was refused by a journal with a failed disk, then its entries were applied from nothing",
-    ),
-    regression(15, 30, "I2: a leader restarted after a failed sync gave an index of its term to another entry"),
-    regression(11, 60, "harness: a batch whose successors were acked is known to be taken; the client did not know"),
-    regression(36, 60, "harness: a replica that failed stands between Raft's figures and its disk"),
-    regression(47, 60, "I7: a deposed leader, cut off, refused a batch it had not seen the predecessors of"),
+    Regression {
+        name: "seed-5-20",
+        plan: include_str!("../plans/seed-5-20.json"),
+        story: "I5: purged above snapshot after an install, because the figures of Raft lag behind the journal",
+    },
+    Regression {
+        name: "seed-11-20",
+        plan: include_str!("../plans/seed-11-20.json"),
+        story: "panic: an append was refused by a journal with a failed disk, then its entries were applied from nothing",
+    },
+    Regression {
+        name: "seed-15-30",
+        plan: include_str!("../plans/seed-15-30.json"),
+        story: "I2: a leader restarted after a failed sync led its old term again and gave an index to another entry",
+    },
+    Regression {
+        name: "seed-47-60",
+        plan: include_str!("../plans/seed-47-60.json"),
+        story: "I7: a deposed leader, cut off, refused a batch whose predecessors it had not seen",
+    },
 ];

@@ -81,11 +81,11 @@ impl Session {
         self.connect(&address).await
     }
 
-    /// Breaks all connections, as a network does that restarts.
-    pub fn reset(&self) {
-        for connection in self.known().connections.values() {
-            connection.close();
-        }
+    /// Breaks all connections, as a network does that restarts. How many were open.
+    pub fn reset(&self) -> usize {
+        let known = self.known();
+        let open = known.connections.values().filter(|connection| !connection.is_dead());
+        open.inspect(|connection| connection.close()).count()
     }
 
     /// Asks somebody where everything is.

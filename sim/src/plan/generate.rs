@@ -103,9 +103,13 @@ enum Recipe {
     LagThenLead,
     /// The leader's last entries reach nobody, then it dies.
     LoneLeaderDies,
+    /// Power is lost while much is written and not synced.
+    SlowThenPower,
+    /// Somebody votes on a slow disk, loses power, and is asked again in the same term.
+    VoteForgotten,
 }
 
-const RECIPES: [Recipe; 20] = [
+const RECIPES: [Recipe; 22] = [
     Recipe::CrashOne,
     Recipe::CrashLeader,
     Recipe::PowerOne,
@@ -126,6 +130,8 @@ const RECIPES: [Recipe; 20] = [
     Recipe::FullDisk,
     Recipe::LagThenLead,
     Recipe::LoneLeaderDies,
+    Recipe::SlowThenPower,
+    Recipe::VoteForgotten,
 ];
 
 impl Recipes {
@@ -201,6 +207,18 @@ impl Recipes {
                 let alone = draws.between(20, 300);
                 let end = if draws.chance(500) { Fault::Crash(leader) } else { Fault::PowerLoss(leader) };
                 vec![(0, alone + 500, Fault::Mute(leader)), (alone, 3_000, end)]
+            }
+            Recipe::SlowThenPower => {
+                let target = if draws.chance(500) { Target::All } else { any };
+                let until = draws.between(200, 1_500);
+                let slow = Fault::SlowDisk { target, ms: draws.between(20, 500) };
+                vec![(0, until + 100, slow), (until, short, Fault::PowerLoss(target))]
+            }
+            Recipe::VoteForgotten => {
+                let voted = draws.between(300, 1_500);
+                let slow = Fault::SlowDisk { target: Target::All, ms: draws.between(300, 1_000) };
+                let story = [(0, voted, slow), (100, voted, Fault::Crash(leader)), (voted, 4_000, Fault::Isolate(leader))];
+                story.into_iter().chain([(voted, draws.between(50, 200), Fault::PowerLoss(follower))]).collect()
             }
         }
     }

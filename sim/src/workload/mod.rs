@@ -64,11 +64,10 @@ impl Shared {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    /// Breaks all client connections.
-    pub fn reset_connections(&self) {
-        for session in self.sessions.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            session.reset();
-        }
+    /// Breaks all client connections. How many were open.
+    pub fn reset_connections(&self) -> usize {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().map(|session| session.reset()).sum()
     }
 
     pub fn stopped(&self) -> bool {

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const EARLIEST: i64 = -2;
+/// So many empty answers are no coincidence.
+const EMPTY_MAX: u32 = 20;
 const FINISH_BYTES: i32 = 1 << 20;
 
 struct Scan {
@@ -31,6 +33,8 @@ struct Scan {
     table_id: i64,
     /// Next wanted offset; `EARLIEST` at the start of a scan.
     next: BTreeMap<i32, i64>,
+    /// Answers of a node, one after the other, that held nothing although there was something to read.
+    empty: BTreeMap<i32, u32>,
 }
 
 /// Runs until the run stops; must be spawned on a node of its own.
@@ -41,13 +45,14 @@ pub async fn run_reader(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>
     shared.add_session(session.clone());
     let buckets = shared.plan.workload.tables[plan.table];
     let (first_bucket, table_id) = (shared.plan.first_bucket(plan.table), shared.table_ids[plan.table]);
-    let start = || (0..buckets).map(|bucket| (bucket, EARLIEST)).collect();
+    let next = (0..buckets).map(|bucket| (bucket, EARLIEST)).collect();
     let rescan = Duration::from_millis(plan.rescan_ms);
-    let mut scan = Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next: start() };
+    let mut scan =
+        Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next, empty: BTreeMap::new() };
     let mut started = Instant::now();
     while !shared.stopped() {
         if !rescan.is_zero() && started.elapsed() > rescan && shared.mode() != Mode::Finish {
-            scan.next = start();
+            scan.start_over();
             started = Instant::now();
         }
         if !scan.round().await {
@@ -64,6 +69,14 @@ struct Asked {
 }
 
 impl Scan {
+    /// From the beginning, or from any offset, which may lie inside of a batch.
+    fn start_over(&mut self) {
+        for next in self.next.values_mut() {
+            let draws = self.session.draws();
+            *next = if draws.chance(500) { EARLIEST } else { draws.below((*next).max(0) as u64 + 1) as i64 };
+        }
+    }
+
     /// One fetch per leader. False if something calls for fresh metadata.
     async fn round(&mut self) -> bool {
         let mut by_leader: BTreeMap<(i32, String), Vec<i32>> = BTreeMap::new();
@@ -129,7 +142,9 @@ impl Scan {
 
     fn on_response(&mut self, node: i32, sent_ns: u64, response: FetchLogResponse) -> bool {
         let mut fine = true;
-        for bucket in response.tables_resp.into_iter().flat_map(|table| table.buckets_resp) {
+        let buckets = response.tables_resp.into_iter().flat_map(|table| table.buckets_resp).collect::<Vec<_>>();
+        self.check_empty(node, &buckets);
+        for bucket in buckets {
             let Some(from) = self.next.get(&bucket.bucket_id).copied() else {
                 self.shared.recorder.push(Event::Broken { what: format!("fetch answer for bucket {}", bucket.bucket_id) });
                 continue;
@@ -143,6 +158,28 @@ impl Scan {
             }
         }
         fine
+    }
+
+    /// A budget may leave out a bucket, never all of them.
+    fn check_empty(&mut self, node: i32, buckets: &[PbFetchLogRespForBucket]) {
+        let unread = |bucket: &&PbFetchLogRespForBucket| {
+            self.next.get(&bucket.bucket_id).is_some_and(|from| bucket.high_watermark.unwrap_or(0) > (*from).max(0))
+        };
+        let is_empty = |bucket: &PbFetchLogRespForBucket| bucket.error_code.is_none() && bucket.records.is_none();
+        let unread = buckets.iter().find(unread).filter(|_| buckets.iter().all(is_empty));
+        let Some(unread) = unread else {
+            self.empty.remove(&node);
+            return;
+        };
+        let count = self.empty.entry(node).or_default();
+        *count += 1;
+        if *count == EMPTY_MAX {
+            let (reader, from) = (self.reader, self.next[&unread.bucket_id]);
+            let (bucket, end) = (self.first_bucket + unread.bucket_id as u32, unread.high_watermark.unwrap_or(0));
+            let what =
+                format!("n{node} gave r{reader} nothing of b{bucket} from offset={from}, {count} times, its watermark is {end}");
+            self.shared.recorder.push(Event::Broken { what });
+        }
     }
 
     fn on_bucket(&mut self, node: i32, sent_ns: u64, from: i64, bucket: PbFetchLogRespForBucket) {
