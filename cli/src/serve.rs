@@ -71,8 +71,10 @@ async fn serve(config: NodeConfig) -> Result<(), Failure> {
     let root = PathBuf::from(&config.data_dir);
     std::fs::create_dir_all(&root).or_fail(format!("create data directory {}", root.display()))?;
     let node_id = config.node_id;
+    let kv = floss_server::os::kv(&root).map_err(|error| Failure::failed("open the store of rows").why(error))?;
     let seams = Seams {
         disk: Arc::new(floss_server::os::disk(root)),
+        kv,
         clock: Arc::new(floss_server::os::clock()),
         wrap_transport: Seams::plain_transport(),
     };

@@ -1,6 +1,9 @@
 //! Which handler answers which call. What is not in [`SERVED`] is not advertised and is refused with code 2.
 
-use crate::handlers::{database, fetch, health, init_writer, limit_scan, metadata, offsets, produce, table, token, versions};
+use crate::handlers::{
+    database, fetch, health, init_writer, kv_snapshot, limit_scan, lookup, metadata, offsets, produce, put_kv,
+};
+use crate::handlers::{table, table_stats, token, versions};
 use crate::net::answer::{Answer, Refusal};
 use crate::net::connection::{Connection, Service};
 use crate::shared::Shared;
@@ -32,12 +35,22 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::GetMetadata, 0..=0),
     (ApiKey::ProduceLog, 0..=1),
     (ApiKey::FetchLog, 0..=0),
+    (ApiKey::PutKv, 0..=2),
+    (ApiKey::Lookup, 0..=1),
     (ApiKey::ListOffsets, 0..=0),
+    (ApiKey::GetLatestKvSnapshots, 0..=0),
+    (ApiKey::GetKvSnapshotMetadata, 0..=0),
     (ApiKey::GetFileSystemSecurityToken, 0..=0),
     (ApiKey::InitWriter, 0..=0),
     (ApiKey::LimitScan, 0..=0),
+    (ApiKey::PrefixLookup, 0..=1),
     (ApiKey::GetDatabaseInfo, 0..=0),
+    (ApiKey::AcquireKvSnapshotLease, 0..=0),
+    (ApiKey::ReleaseKvSnapshotLease, 0..=0),
+    (ApiKey::DropKvSnapshotLease, 0..=0),
+    (ApiKey::GetTableStats, 0..=0),
     (ApiKey::GetClusterHealth, 0..=0),
+    (ApiKey::ListKvSnapshots, 0..=0),
 ];
 
 /// The node's calls.
@@ -88,12 +101,25 @@ impl Dispatch {
             ApiKey::GetMetadata => self.with(body, metadata::metadata),
             ApiKey::InitWriter => self.with(body, init_writer::init_writer),
             ApiKey::ListOffsets => self.with(body, offsets::list_offsets),
+            ApiKey::Lookup => self.with(body, lookup::lookup),
+            ApiKey::PrefixLookup => self.with(body, lookup::prefix_lookup),
+            ApiKey::GetTableStats => self.with(body, table_stats::table_stats),
+            ApiKey::GetLatestKvSnapshots => self.with(body, kv_snapshot::latest),
+            ApiKey::GetKvSnapshotMetadata => self.with(body, kv_snapshot::metadata),
+            ApiKey::AcquireKvSnapshotLease => self.with(body, kv_snapshot::acquire_lease),
+            ApiKey::ReleaseKvSnapshotLease => self.with(body, kv_snapshot::release_lease),
+            ApiKey::DropKvSnapshotLease => self.with(body, kv_snapshot::drop_lease),
+            ApiKey::ListKvSnapshots => self.with(body, kv_snapshot::list),
             ApiKey::LimitScan => self.with(body, limit_scan::limit_scan),
             ApiKey::GetFileSystemSecurityToken => self.with(body, token::security_token),
             ApiKey::GetClusterHealth => self.with(body, health::cluster_health),
             ApiKey::ProduceLog => match decode(body) {
                 // Not inside a future: the appends are in their mailboxes before the next frame is read.
                 Ok(request) => produce::start(&self.shared, request),
+                Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
+            },
+            ApiKey::PutKv => match decode(body) {
+                Ok(request) => put_kv::start(&self.shared, request),
                 Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
             },
             ApiKey::FetchLog => {

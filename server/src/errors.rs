@@ -21,6 +21,10 @@ pub(crate) fn replica_code(error: &ReplicaError) -> ErrorCode {
         ReplicaError::Failed { .. } | ReplicaError::Read { .. } => ErrorCode::StorageException,
         ReplicaError::CorruptBatch { .. } => ErrorCode::CorruptRecord,
         ReplicaError::Projection { .. } => ErrorCode::InvalidColumnProjection,
+        ReplicaError::NotPrimaryKeyTable { .. } => ErrorCode::NonPrimaryKeyTable,
+        ReplicaError::PrimaryKeyTable { .. } => ErrorCode::InvalidTable,
+        ReplicaError::KvStore { .. } => ErrorCode::KvStorageException,
+        ReplicaError::NoIds { .. } => ErrorCode::RequestTimeOut,
         ReplicaError::InvalidRequest { .. } => ErrorCode::UnknownServerError,
     }
 }

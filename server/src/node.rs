@@ -29,6 +29,7 @@ use floss_raft::host::Host;
 use floss_raft::transport::Transport;
 use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
 use floss_raft::types::{GroupId, Leadership, NodeId, Pointers};
+use floss_tablet::kv::store::KvStore;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Seams {
     /// Rooted at the node's data directory.
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
+    /// The rows of all primary-key buckets of the node.
+    pub kv: Arc<dyn KvStore>,
     /// Wraps the TCP transport between nodes; the identity in production, faults in the simulator.
     pub wrap_transport: WrapTransport,
 }
@@ -100,6 +103,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         leaders,
         replicas: Arc::new(Replicas::default()),
         projections: Projections::default(),
+        kv: seams.kv,
     });
     let news = Arc::new(Notify::new());
     let observer = Arc::new(Observer::new(&shared, news.clone()));

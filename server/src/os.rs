@@ -2,7 +2,11 @@
 
 use floss_raft::env::clock::SystemClock;
 use floss_raft::env::disk_os::OsDisk;
+#[cfg(feature = "rocks")]
+use floss_tablet::kv::store::{KvStore, KvStoreError};
 use std::path::PathBuf;
+#[cfg(feature = "rocks")]
+use std::sync::Arc;
 
 /// Real files below `root`.
 pub fn disk(root: PathBuf) -> OsDisk {
@@ -11,4 +15,11 @@ pub fn disk(root: PathBuf) -> OsDisk {
 
 pub fn clock() -> SystemClock {
     SystemClock
+}
+
+/// RocksDB in `root/kv`; `root` exists. What it has lost is folded from the log again.
+#[cfg(feature = "rocks")]
+pub fn kv(root: &std::path::Path) -> Result<Arc<dyn KvStore>, KvStoreError> {
+    use floss_tablet::kv::rocks::{RocksKvStore, RocksLimits};
+    Ok(Arc::new(RocksKvStore::open(&root.join("kv"), &RocksLimits::default())?))
 }

@@ -7,6 +7,7 @@ use crate::handlers::projection::Projections;
 use crate::replica::set::Replicas;
 use floss_raft::env::clock::Clock;
 use floss_raft::types::NodeId;
+use floss_tablet::kv::store::KvStore;
 use std::sync::Arc;
 
 pub(crate) struct Shared {
@@ -19,4 +20,6 @@ pub(crate) struct Shared {
     pub leaders: Arc<LeaderTable>,
     pub replicas: Arc<Replicas>,
     pub projections: Projections,
+    /// The rows of all primary-key buckets, by the number of their group.
+    pub kv: Arc<dyn KvStore>,
 }

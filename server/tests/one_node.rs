@@ -205,7 +205,7 @@ fn mistakes_get_their_codes() {
         client.create_table("t", &log_table(1)).await.expect("create");
         let table = client.table_id("t").await;
         // Unknown calls and versions are answered, never dropped.
-        for (key, version) in [(1016, 0), (999, 0), (1012, 9), (1014, 2), (-5, 0)] {
+        for (key, version) in [(1016, 3), (999, 0), (1012, 9), (1014, 2), (-5, 0)] {
             let id = client.send_bytes(key, version, &[]).await;
             assert_eq!(client.answer_bytes(id).await.expect_err("refused").code, 2, "{key} v{version}");
         }
@@ -297,9 +297,11 @@ fn only_what_is_served_is_advertised() {
         let versions: rpc::ApiVersionsResponse = client.call(1000, &request).await.expect("versions");
         assert_eq!(versions.server_type, None, "one port is both roles");
         let keys: Vec<i32> = versions.api_versions.iter().map(|api| api.api_key).collect();
-        let expected =
-            [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1014, 1015, 1021, 1025, 1026, 1033];
-        assert_eq!(keys, [&expected[..], &[1035, 1062]].concat());
+        let expected = [
+            1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1014, 1015, 1016, 1017, 1021, 1023,
+            1024, 1025, 1026, 1033, 1034, 1035, 1056, 1057, 1058, 1059, 1062, 1064,
+        ];
+        assert_eq!(keys, expected);
         // Everything advertised has a handler: an empty body gets an answer of its own, never "unsupported".
         for key in keys {
             let id = client.send_bytes(key as i16, 0, &[]).await;
@@ -349,6 +351,43 @@ fn an_arrow_batch_that_nobody_could_read_is_refused() {
         };
         assert_eq!(client.produce(table, 0, batch.build()).await.error_code, Some(-1));
         assert_eq!(client.produce(table, 0, arrow_batch(1, 0)).await.base_offset, Some(0));
+        cluster.stop().await;
+    });
+}
+
+fn key_table() -> String {
+    log_table(1).replace(r#""highest_field_id""#, r#""primary_key":["id"],"highest_field_id""#)
+}
+
+#[test]
+fn wrong_kinds_of_tables_are_refused_per_bucket() {
+    block_on(async {
+        let cluster = one_node().await;
+        let mut client = cluster.client(1).await;
+        client.create_table("log", &log_table(1)).await.expect("create");
+        client.create_table("rows", &key_table()).await.expect("create");
+        let (log, rows) = (client.table_id("log").await, client.table_id("rows").await);
+        assert_eq!(client.produce(rows, 0, arrow_batch(1, 0)).await.error_code, Some(15));
+        let put = |table_id, bucket_id, records: &'static [u8]| rpc::PutKvRequest {
+            acks: -1,
+            table_id,
+            timeout_ms: 5_000,
+            buckets_req: vec![rpc::PbPutKvReqForBucket { bucket_id, records: records.into(), ..Default::default() }],
+            ..Default::default()
+        };
+        for (table, bucket, code) in [(log, 0, 20), (rows, 0, 14), (rows, 5, 21)] {
+            let response: rpc::PutKvResponse = client.call(1016, &put(table, bucket, b"no batch")).await.expect("answer");
+            assert_eq!(response.buckets_resp[0].error_code, Some(code));
+        }
+        let lookup = |table_id| rpc::LookupRequest {
+            table_id,
+            buckets_req: vec![rpc::PbLookupReqForBucket { bucket_id: 0, keys: vec![vec![1].into()], ..Default::default() }],
+            ..Default::default()
+        };
+        let response: rpc::LookupResponse = client.call(1017, &lookup(log)).await.expect("answer");
+        assert_eq!(response.buckets_resp[0].error_code, Some(20));
+        let response: rpc::LookupResponse = client.call(1017, &lookup(rows)).await.expect("answer");
+        assert_eq!(response.buckets_resp[0].values, [rpc::PbValue { values: None }]);
         cluster.stop().await;
     });
 }

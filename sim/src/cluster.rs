@@ -15,6 +15,7 @@ use floss_raft::env::runtime::{select, time};
 use floss_raft::transport::Transport;
 use floss_server::config::{NodeConfig, Tuning};
 use floss_server::node::{self, Node, ReplicaProbe, Seams};
+use floss_tablet::kv::mem::MemKvStore;
 use madsim::runtime::Handle;
 use madsim::task::NodeId as SimNodeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -343,7 +344,8 @@ fn dump_batch(bucket: BucketNo, base_offset: i64, bytes: bytes::Bytes) -> DumpBa
 async fn run_node(config: NodeConfig, disk: SimDisk, clock: SkewedClock, links: Arc<Links>, life: Arc<Life>) {
     let me = config.node_id;
     let wrap = move |inner| Arc::new(FaultyTransport::new(me, links.clone(), inner)) as Arc<dyn Transport>;
-    let seams = Seams { disk: Arc::new(disk), clock: Arc::new(clock), wrap_transport: Box::new(wrap) };
+    let kv = Arc::new(MemKvStore::default());
+    let seams = Seams { disk: Arc::new(disk), kv, clock: Arc::new(clock), wrap_transport: Box::new(wrap) };
     let node = match node::open(config, seams).await {
         Ok(node) => Arc::new(node),
         Err(error) => {

@@ -156,6 +156,11 @@ impl LogTablet {
         self.state.index.max_timestamp_ms()
     }
 
+    /// The entry that holds the batch with `offset`; `None` at and above the log end.
+    pub fn raft_index_of(&self, offset: i64) -> Option<u64> {
+        (offset < self.state.log_end).then(|| self.state.index.floor(offset).map(|batch| batch.raft_index)).flatten()
+    }
+
     /// Lowest raft index whose entry still holds readable batches; `u64::MAX` if the log is empty.
     pub fn retained_from(&self) -> u64 {
         self.state.index.first().map_or(u64::MAX, |first| first.raft_index)

@@ -93,7 +93,7 @@ impl Node {
     }
 
     fn rows(&self) -> Vec<(Bytes, Bytes)> {
-        self.kv.scan(&KvRange::all()).unwrap()
+        self.kv.reader().scan(&KvRange::all()).unwrap()
     }
 }
 

@@ -6,6 +6,7 @@ use super::peer::{PeerReply, Standing, StandingRequest, decode_peer, encode_peer
 use super::reject::CatalogReject;
 use super::state::CatalogState;
 use bytes::Bytes;
+use floss_protocol::ids::TableId;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::runtime::sync::Mutex as AsyncMutex;
 use floss_raft::env::runtime::time::{Instant, sleep, timeout, timeout_at};
@@ -147,6 +148,14 @@ impl Catalog {
             waited_ms: timeout.as_millis() as u64,
             reason: format!("this node applied index={}, waits for {index}", self.current().index),
         })
+    }
+
+    /// Ids for the auto-increment column of a table that nobody else gets.
+    pub async fn row_ids(&self, table_id: TableId, count: i64, timeout: Duration) -> Result<Range<i64>, CatalogError> {
+        match self.propose(CatalogCommand::AllocateRowIds { table_id, count }, timeout).await? {
+            CatalogDone::RowIds { first, end } => Ok(first..end),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// A writer id that nobody else gets.

@@ -95,6 +95,11 @@ pub enum CatalogCommand {
         incarnation: u64,
         groups: Vec<GroupId>,
     },
+    /// A range of ids for the auto-increment column of a table.
+    AllocateRowIds {
+        table_id: TableId,
+        count: i64,
+    },
 }
 
 /// What an accepted command did.
@@ -116,6 +121,11 @@ pub enum CatalogDone {
     WriterIds {
         first: i64,
         count: u32,
+    },
+    /// `first..end`, never handed out again for this table.
+    RowIds {
+        first: i64,
+        end: i64,
     },
     /// Nothing to do, and the request said that this is fine (`ignore_if_exists`, `ignore_if_not_exists`).
     Ignored,

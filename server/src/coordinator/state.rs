@@ -20,7 +20,7 @@ pub const DEFAULT_DATABASE: &str = "fluss";
 pub const EMPTY_DATABASE_JSON: &str = r#"{"version":1,"custom_properties":{}}"#;
 
 /// First byte of a snapshot.
-const SNAPSHOT_VERSION: u8 = 2;
+const SNAPSHOT_VERSION: u8 = 3;
 
 /// Former directories remembered per node.
 const RETIRED_MAX: usize = 8;
@@ -98,6 +98,8 @@ pub struct CatalogState {
     last_partition_id: i64,
     last_group_id: u64,
     last_writer_id: i64,
+    /// Highest id given to the auto-increment column of each table that has one.
+    last_row_ids: BTreeMap<TableId, i64>,
     sessions: Sessions,
     // What follows is derived from `tables` and not part of a snapshot.
     // Names behind an `Arc`: the whole state is copied for each published view.
@@ -204,6 +206,12 @@ impl CatalogState {
                 let first = self.last_writer_id + 1;
                 self.last_writer_id += i64::from(*count);
                 Ok(CatalogDone::WriterIds { first, count: *count })
+            }
+            CatalogCommand::AllocateRowIds { table_id, count } => {
+                let last = self.last_row_ids.entry(*table_id).or_insert(0);
+                let first = last.saturating_add(1);
+                *last = last.saturating_add((*count).max(1));
+                Ok(CatalogDone::RowIds { first, end: last.saturating_add(1) })
             }
             CatalogCommand::ReplicasRemoved { node, incarnation, groups } => {
                 Ok(self.replicas_removed(*node, *incarnation, groups))
@@ -397,6 +405,7 @@ impl CatalogState {
 
     fn remove_table(&mut self, id: TableId) {
         let Some(table) = self.tables.remove(&id) else { return };
+        self.last_row_ids.remove(&id);
         self.paths.remove(&table.path);
         for placement in table.buckets.values() {
             self.groups.remove(&placement.group);

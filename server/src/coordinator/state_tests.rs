@@ -208,7 +208,7 @@ fn snapshot_bytes_are_a_format() {
     let mut driver = Driver::formed(1);
     driver.run(CatalogCommand::CreateTable { table: table("t", 1, 1), ignore_if_exists: false, suspected: vec![] }).expect("new");
     let hex: String = driver.state.snapshot().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("golden/catalog_snapshot_v2.hex").trim());
+    assert_eq!(hex, include_str!("golden/catalog_snapshot_v3.hex").trim());
     assert!(CatalogState::restore(&[]).is_err());
     assert!(CatalogState::restore(&[9, 9]).is_err());
 }

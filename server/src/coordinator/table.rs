@@ -2,7 +2,10 @@
 
 use floss_protocol::ids::{SchemaId, TableBucket, TableId};
 pub use floss_protocol::schema::LogFormat;
+use floss_protocol::schema::{Schema, SchemaError, TableDescriptor};
 use floss_raft::types::{GroupId, NodeId};
+use floss_tablet::error::TabletError;
+use floss_tablet::kv::table::KvTable;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,6 +67,20 @@ pub struct TableInfo {
     pub modified_ms: i64,
     /// Buckets 0..bucket_count, of the table or of each of its partitions.
     pub buckets: BTreeMap<TableBucket, BucketPlacement>,
+}
+
+/// How rows of a primary-key table are kept; `None` for a log table.
+///
+/// Errors: its properties cannot be served.
+pub fn kv_table(table: &TableInfo) -> Result<Option<KvTable>, TabletError> {
+    let unsupported = |error: SchemaError| TabletError::UnsupportedTable { reason: error.to_string() };
+    let descriptor = TableDescriptor::from_json(table.table_json.as_bytes()).map_err(unsupported)?;
+    if !descriptor.has_primary_key() {
+        return Ok(None);
+    }
+    let schema = |(id, json): (&SchemaId, &String)| Ok((*id, Schema::from_json(json.as_bytes()).map_err(unsupported)?));
+    let schemas = table.schemas.iter().map(schema).collect::<Result<BTreeMap<_, _>, _>>()?;
+    KvTable::new(&schemas, &descriptor).map(Some)
 }
 
 impl TableInfo {

@@ -6,10 +6,12 @@ use super::command::NewTable;
 use super::reject::CatalogReject;
 use super::state::EMPTY_DATABASE_JSON;
 use super::table::{BUCKETS_MAX, TablePath, TableSettings};
+use floss_protocol::ids::SchemaId;
 use floss_protocol::schema::{
     ArrowCompression, DatabaseDescriptor, KvFormat, LogFormat, SchemaError, SchemaErrorKind, TableDescriptor, TableProperties,
     check_database_name, check_table_name,
 };
+use floss_tablet::kv::table::KvTable;
 use std::collections::BTreeMap;
 
 const REPLICATION_FACTOR: &str = "table.replication.factor";
@@ -40,6 +42,7 @@ pub fn check_table(path: TablePath, table_json: &[u8], defaults: TableDefaults, 
     table.check(BUCKETS_MAX).map_err(refuse)?;
     let properties = table.table_properties().map_err(refuse)?;
     check_here(&table, &properties)?;
+    check_rows(&table)?;
     let replication_factor = properties.replication_factor.unwrap_or(usual_factor);
     check_replication(replication_factor, nodes)?;
     print_in_upper_case(&mut table.properties);
@@ -72,9 +75,6 @@ pub fn check_database(name: &str, database_json: Option<&[u8]>) -> Result<String
 /// The one place that says which kinds of tables are not served yet; nothing behind it depends on the answer.
 fn check_served(table: &TableDescriptor) -> Result<(), CatalogReject> {
     let missing = |what: &str| CatalogReject::InvalidTable { reason: format!("{what} are not served yet") };
-    if table.has_primary_key() {
-        return Err(missing("primary-key tables"));
-    }
     if table.is_partitioned() {
         return Err(missing("partitioned tables"));
     }
@@ -93,6 +93,16 @@ fn check_here(table: &TableDescriptor, properties: &TableProperties) -> Result<(
         Some(name) => Err(invalid(format!("{STATISTICS_COLUMNS} names {name:?}, which is no column"))),
         None => Ok(()),
     }
+}
+
+/// Aggregation functions exist and take their columns.
+fn check_rows(table: &TableDescriptor) -> Result<(), CatalogReject> {
+    if !table.has_primary_key() {
+        return Ok(());
+    }
+    let schemas = BTreeMap::from([(SchemaId(1), table.schema.clone())]);
+    let made = KvTable::new(&schemas, table).map(drop);
+    made.map_err(|error| CatalogReject::InvalidTable { reason: error.to_string() })
 }
 
 /// A factor below 1 is a wrong factor (17), not a value that does not parse (39).

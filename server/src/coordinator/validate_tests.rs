@@ -101,7 +101,6 @@ fn each_mistake_has_its_code() {
         (15, "reserved column", with(|table| table["schema"]["columns"][1]["name"] = json!("__offset"))),
         (15, "id twice", with(|table| table["schema"]["columns"][1]["id"] = json!(0))),
         (15, "one id", with(|table| drop(table["schema"]["columns"][1].as_object_mut().expect("object").remove("id")))),
-        (15, "primary key", with(|table| table["schema"]["primary_key"] = json!(["id"]))),
         (15, "partitioned", with(|table| table["partition_key"] = json!(["name"]))),
         (15, "bucket key of no column", with(|table| table["bucket_key"] = json!(["nope"]))),
         (15, "bucket key twice", with(|table| table["bucket_key"] = json!(["id", "id"]))),

@@ -1,4 +1,5 @@
-//! LimitScan on a log table: the newest `limit` records, in whole batches (semantics.md 6).
+//! LimitScan: of a log table the newest `limit` records, in whole batches; of a primary-key table the first `limit` rows by key
+//! (semantics.md 6).
 
 use super::{find_replica, table_bucket};
 use crate::errors::replica_code;
@@ -6,11 +7,14 @@ use crate::limits::{LIMIT_SCAN_BYTES_MAX, READ_BARRIER_WAIT};
 use crate::net::answer::{Answer, Body};
 use crate::replica::error::ReplicaError;
 use crate::replica::fetch::ReadLimit;
+use crate::replica::replica::Replica;
 use crate::shared::Shared;
 use bytes::Bytes;
 use floss_protocol::ids::TableBucket;
+use floss_protocol::kv_batch::ValueBatchBuilder;
 use floss_protocol::rpc;
 use floss_raft::env::runtime::time;
+use floss_tablet::kv::store::KvRange;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -20,9 +24,9 @@ const CHUNK_BYTES: usize = 4 << 20;
 pub(crate) async fn limit_scan(shared: Arc<Shared>, request: rpc::LimitScanRequest) -> Answer {
     let bucket = table_bucket(request.table_id, request.partition_id, request.bucket_id);
     let mut response = rpc::LimitScanResponse::default();
-    match newest(&shared, bucket, request.limit).await {
-        Ok(records) => {
-            response.is_log_table = Some(true);
+    match read(&shared, bucket, request.limit).await {
+        Ok((is_log_table, records)) => {
+            response.is_log_table = Some(is_log_table);
             response.records = Some(records);
         }
         Err(error) => {
@@ -33,9 +37,25 @@ pub(crate) async fn limit_scan(shared: Arc<Shared>, request: rpc::LimitScanReque
     Ok(Body::message(&response))
 }
 
-async fn newest(shared: &Shared, bucket: TableBucket, limit: i32) -> Result<Bytes, ReplicaError> {
+async fn read(shared: &Shared, bucket: TableBucket, limit: i32) -> Result<(bool, Bytes), ReplicaError> {
     let replica = find_replica(shared, bucket)?;
     replica.wait_leading(time::Instant::now() + READ_BARRIER_WAIT).await?;
+    let is_log_table = replica.leading_core()?.kv.is_none();
+    let records = if is_log_table { newest(&replica, limit).await? } else { first(&replica, limit).await? };
+    Ok((is_log_table, records))
+}
+
+async fn first(replica: &Replica, limit: i32) -> Result<Bytes, ReplicaError> {
+    let rows_max = usize::try_from(limit).unwrap_or(0);
+    let rows = replica.scan(&KvRange { rows_max, bytes_max: LIMIT_SCAN_BYTES_MAX, ..KvRange::all() }).await?;
+    let mut batch = ValueBatchBuilder::default();
+    for (_, value) in &rows {
+        batch.push(value);
+    }
+    Ok(batch.build())
+}
+
+async fn newest(replica: &Replica, limit: i32) -> Result<Bytes, ReplicaError> {
     replica.prove_leadership().await?;
     let (log_start, high_watermark) = {
         let core = replica.leading_core()?;

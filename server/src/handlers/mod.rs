@@ -4,12 +4,16 @@ pub(crate) mod database;
 pub(crate) mod fetch;
 pub(crate) mod health;
 pub(crate) mod init_writer;
+pub(crate) mod kv_snapshot;
 pub(crate) mod limit_scan;
+pub(crate) mod lookup;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod projection;
+pub(crate) mod put_kv;
 pub(crate) mod table;
+pub(crate) mod table_stats;
 pub(crate) mod token;
 pub(crate) mod versions;
 

@@ -5,7 +5,7 @@ use crate::errors::replica_code;
 use crate::limits::ACK_WAIT_MAX;
 use crate::net::answer::{Answer, Body, Refusal};
 use crate::replica::error::ReplicaError;
-use crate::replica::mailbox::{Append, Mail};
+use crate::replica::mailbox::{Append, Mail, Written};
 use crate::shared::Shared;
 use bytes::Bytes;
 use floss_protocol::error_code::ErrorCode;
@@ -16,7 +16,7 @@ use floss_raft::env::runtime::sync::oneshot;
 use floss_raft::env::runtime::time;
 use std::time::Duration;
 
-type Pending = Result<oneshot::Receiver<Result<i64, ReplicaError>>, ReplicaError>;
+pub(super) type Pending = Result<oneshot::Receiver<Result<Written, ReplicaError>>, ReplicaError>;
 
 /// Hands the batches over before it returns, so that the order on the connection is the order in the bucket.
 ///
@@ -59,12 +59,12 @@ async fn finish(pending: Vec<(TableBucket, Pending)>, deadline: time::Instant, w
 }
 
 /// After the deadline the append may still take effect; the writer's repetition is then a duplicate.
-async fn applied_by(
+pub(super) async fn applied_by(
     bucket: TableBucket,
-    applied: oneshot::Receiver<Result<i64, ReplicaError>>,
+    applied: oneshot::Receiver<Result<Written, ReplicaError>>,
     deadline: time::Instant,
     wait: Duration,
-) -> Result<i64, ReplicaError> {
+) -> Result<Written, ReplicaError> {
     match time::timeout_at(deadline, applied).await {
         Ok(Ok(result)) => result,
         // The mailbox went away with its replica: dropped, or the node stops.
@@ -73,14 +73,14 @@ async fn applied_by(
     }
 }
 
-fn bucket_response(bucket: TableBucket, result: Result<i64, ReplicaError>) -> rpc::PbProduceLogRespForBucket {
+fn bucket_response(bucket: TableBucket, result: Result<Written, ReplicaError>) -> rpc::PbProduceLogRespForBucket {
     let mut response = rpc::PbProduceLogRespForBucket {
         partition_id: bucket.partition_id.map(|id| id.0),
         bucket_id: bucket.bucket.0,
         ..Default::default()
     };
     match result {
-        Ok(base_offset) => response.base_offset = Some(base_offset),
+        Ok(written) => response.base_offset = Some(written.base_offset),
         Err(error) => {
             response.error_code = Some(replica_code(&error).code());
             response.error_message = Some(error.to_string());

@@ -6,6 +6,7 @@ use floss_raft::machine::Machine;
 use floss_raft::types::LogId;
 use floss_tablet::command::Command;
 use floss_tablet::effects::Applied;
+use floss_tablet::kv::fold::Folded;
 use std::sync::Arc;
 
 /// The machine of one bucket's group.
@@ -35,7 +36,14 @@ impl Machine for BucketMachine {
             // The leader encoded it and the journal checked its sum: anything else is a bug of ours.
             Command::decode(&payload).unwrap_or_else(|error| panic!("{} entry {id}: {error}", self.replica.bucket))
         });
-        let applied = self.replica.inspect().tablet.apply(id.term, id.index, command.as_ref());
+        let mut core = self.replica.inspect();
+        let applied = core.tablet.apply(id.term, id.index, command.as_ref());
+        core.applied_index = id.index;
+        if let Some(kv) = &mut core.kv
+            && let Folded::Behind { .. } = kv.apply(id.term, id.index, command.as_ref())
+        {
+            self.replica.kv_behind.notify_one();
+        }
         encode(&applied)
     }
 
@@ -49,9 +57,12 @@ impl Machine for BucketMachine {
         self.replica.inspect().tablet.snapshot()
     }
 
-    fn restore(&mut self, _at: LogId, state: &Bytes) -> Result<(), String> {
+    fn restore(&mut self, at: LogId, state: &Bytes) -> Result<(), String> {
         let mut core = self.replica.inspect();
         core.tablet.restore(state).map_err(|error| error.to_string())?;
+        core.applied_index = at.index;
+        // The snapshot holds no rows: they are folded from the entries that came with it.
+        self.replica.kv_behind.notify_one();
         // Readers that wait below the snapshot's end have something to see, or an error.
         core.waits.wake_all();
         Ok(())

@@ -30,6 +30,14 @@ pub(crate) enum ReplicaError {
     CorruptBatch { bucket: TableBucket, reason: String },
     #[error("bucket {bucket}: projection {reason}")]
     Projection { bucket: TableBucket, reason: String },
+    #[error("bucket {bucket} is of a table without primary key")]
+    NotPrimaryKeyTable { bucket: TableBucket },
+    #[error("bucket {bucket} is of a primary-key table: its log is written by puts")]
+    PrimaryKeyTable { bucket: TableBucket },
+    #[error("bucket {bucket}: {reason}")]
+    KvStore { bucket: TableBucket, reason: String },
+    #[error("bucket {bucket}: no ids for new rows: {reason}")]
+    NoIds { bucket: TableBucket, reason: String },
     #[error("bucket {bucket}: {reason}")]
     InvalidRequest { bucket: TableBucket, reason: String },
 }

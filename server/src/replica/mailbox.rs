@@ -4,8 +4,10 @@ use super::apply::decode;
 use super::error::ReplicaError;
 use super::lead::TermLead;
 use super::replica::Replica;
-use crate::limits::{BUCKET_IN_FLIGHT_MAX, LEADER_READY_WAIT};
+use crate::coordinator::catalog::Catalog;
+use crate::limits::{BUCKET_IN_FLIGHT_MAX, CATALOG_PROPOSE_WAIT, LEADER_READY_WAIT};
 use bytes::Bytes;
+use floss_protocol::kv_batch::KvBatch;
 use floss_raft::env::BoxFuture;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::runtime::sync::{mpsc, oneshot};
@@ -14,13 +16,16 @@ use floss_raft::group::Group;
 use floss_raft::types::{Applied as RaftApplied, GroupError};
 use floss_tablet::effects::Applied;
 use floss_tablet::error::TabletError;
+use floss_tablet::kv::prepare::PutRequest;
 use floss_tablet::prepare::Prepared;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a mailbox takes.
 pub(crate) enum Mail {
     Append(Append),
+    Put(Put),
     /// Look at retention and writer expiry.
     Upkeep,
 }
@@ -29,23 +34,35 @@ pub(crate) enum Mail {
 pub(crate) struct Append {
     /// Whole log batches, back to back.
     pub records: Bytes,
-    /// Offset of the first record, once applied. A receiver that went away is no reason not to append.
-    pub answer: oneshot::Sender<Result<i64, ReplicaError>>,
+    pub answer: Answer,
 }
 
-type Answer = oneshot::Sender<Result<i64, ReplicaError>>;
+/// One bucket's part of a PutKv.
+pub(crate) struct Put {
+    pub request: PutRequest,
+    pub answer: Answer,
+}
+
+/// Where an append or the changelog of a put lies, once applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub base_offset: i64,
+    pub end_offset: i64,
+}
+
+/// A receiver that went away is no reason not to write.
+pub(crate) type Answer = oneshot::Sender<Result<Written, ReplicaError>>;
 
 /// Proposed and not applied, in the order of the log.
 enum InFlight {
     Append {
         applied: BoxFuture<'static, Result<RaftApplied, GroupError>>,
-        base_offset: i64,
+        written: Written,
         answer: Answer,
     },
     /// A duplicate of something before it in this queue.
     Duplicate {
-        base_offset: i64,
-        end_offset: i64,
+        written: Written,
         answer: Answer,
     },
     Upkeep {
@@ -57,20 +74,31 @@ struct Mailbox {
     replica: Arc<Replica>,
     group: Group,
     clock: Arc<dyn Clock>,
+    catalog: Catalog,
     lead: TermLead,
     /// A proposal of the current lead failed: no new lead before everything of the old one has an end.
     draining: bool,
     /// Term in which everything in flight was decided.
     decided_term: u64,
     in_flight: VecDeque<InFlight>,
+    /// For new rows of tables with an auto-increment column; nobody else ever gets them.
+    ids: Range<i64>,
 }
 
 /// Runs until the replica is dropped.
-pub(crate) async fn run(replica: Arc<Replica>, group: Group, clock: Arc<dyn Clock>, mut mail: mpsc::Receiver<Mail>) {
+pub(crate) async fn run(
+    replica: Arc<Replica>,
+    group: Group,
+    clock: Arc<dyn Clock>,
+    catalog: Catalog,
+    mut mail: mpsc::Receiver<Mail>,
+) {
     let mut mailbox = Mailbox {
         replica,
         group,
         clock,
+        catalog,
+        ids: 0..0,
         lead: TermLead::default(),
         draining: false,
         decided_term: 0,
@@ -90,6 +118,7 @@ pub(crate) async fn run(replica: Arc<Replica>, group: Group, clock: Arc<dyn Cloc
             }
             next = mail.recv(), if takes => match next {
                 Some(Mail::Append(append)) => mailbox.on_append(append).await,
+                Some(Mail::Put(put)) => mailbox.on_put(put).await,
                 Some(Mail::Upkeep) => mailbox.on_upkeep().await,
                 None => return,
             },
@@ -159,11 +188,24 @@ impl Mailbox {
 
     async fn on_append(&mut self, append: Append) {
         let Append { records, answer } = append;
-        match self.prepare(records).await {
-            Ok(Prepared::Propose { entry, base_offset, .. }) => self.propose_append(entry, base_offset, answer).await,
-            Ok(Prepared::Duplicate { base_offset, .. }) => drop(answer.send(Ok(base_offset))),
+        let prepared = self.prepare(records).await;
+        self.on_prepared(prepared, answer).await;
+    }
+
+    async fn on_put(&mut self, put: Put) {
+        let Put { request, answer } = put;
+        let prepared = self.prepare_put(&request).await;
+        self.on_prepared(prepared, answer).await;
+    }
+
+    async fn on_prepared(&mut self, prepared: Result<Prepared, ReplicaError>, answer: Answer) {
+        match prepared {
+            Ok(Prepared::Propose { entry, base_offset, end_offset }) => {
+                self.propose_append(entry, Written { base_offset, end_offset }, answer).await;
+            }
+            Ok(Prepared::Duplicate { base_offset, end_offset }) => drop(answer.send(Ok(Written { base_offset, end_offset }))),
             Ok(Prepared::DuplicateInFlight { base_offset, end_offset }) => {
-                self.in_flight.push_back(InFlight::Duplicate { base_offset, end_offset, answer });
+                self.in_flight.push_back(InFlight::Duplicate { written: Written { base_offset, end_offset }, answer });
             }
             Err(ReplicaError::Tablet { source: source @ TabletError::OutOfOrderSequence { .. }, .. }) => {
                 spawn(refuse(self.replica.clone(), self.decided_term, source, answer));
@@ -172,12 +214,52 @@ impl Mailbox {
         }
     }
 
+    async fn prepare_put(&mut self, request: &PutRequest) -> Result<Prepared, ReplicaError> {
+        self.wait_ready().await?;
+        let replica = self.replica.clone();
+        replica.wait_folded(time::Instant::now() + LEADER_READY_WAIT).await?;
+        match self.decide_put(request) {
+            Err(ReplicaError::Tablet { source: TabletError::OutOfIds { .. }, .. }) => {
+                self.take_ids(request).await?;
+                self.decide_put(request)
+            }
+            decided => decided,
+        }
+    }
+
+    fn decide_put(&mut self, request: &PutRequest) -> Result<Prepared, ReplicaError> {
+        let replica = self.replica.clone();
+        let now_ms = self.clock.now_ms();
+        let core = replica.core()?;
+        let Some(kv) = &core.kv else { return Err(ReplicaError::NotPrimaryKeyTable { bucket: replica.bucket }) };
+        let Some(lead) = self.lead.get(&core.tablet, core.leadership, replica.node_id) else {
+            return Err(ReplicaError::NotLeader { bucket: replica.bucket, leader: core.leadership.leader });
+        };
+        self.decided_term = core.leadership.term;
+        lead.prepare_put(&core.tablet, kv, request, &mut self.ids, now_ms)
+            .map_err(|source| ReplicaError::Tablet { bucket: replica.bucket, source })
+    }
+
+    /// What is left of the old range is lost: ids may have gaps.
+    async fn take_ids(&mut self, request: &PutRequest) -> Result<(), ReplicaError> {
+        let bucket = self.replica.bucket;
+        let usual = self.replica.core()?.kv.as_ref().map_or(1, |kv| kv.table().auto_increment_cache_size());
+        // Enough for this batch in any case.
+        let needed = KvBatch::read(&request.records).map_or(1, |batch| i64::from(batch.record_count));
+        let taken = self.catalog.row_ids(bucket.table_id, usual.max(needed), CATALOG_PROPOSE_WAIT).await;
+        self.ids = taken.map_err(|error| ReplicaError::NoIds { bucket, reason: error.to_string() })?;
+        Ok(())
+    }
+
     async fn prepare(&mut self, records: Bytes) -> Result<Prepared, ReplicaError> {
         self.wait_ready().await?;
         let replica = self.replica.clone();
         replica.check_layout(&records)?;
         let now_ms = self.clock.now_ms();
         let core = replica.core()?;
+        if core.kv.is_some() {
+            return Err(ReplicaError::PrimaryKeyTable { bucket: replica.bucket });
+        }
         let Some(lead) = self.lead.get(&core.tablet, core.leadership, replica.node_id) else {
             return Err(ReplicaError::NotLeader { bucket: replica.bucket, leader: core.leadership.leader });
         };
@@ -209,14 +291,14 @@ impl Mailbox {
         }
     }
 
-    async fn propose_append(&mut self, entry: Bytes, base_offset: i64, answer: Answer) {
+    async fn propose_append(&mut self, entry: Bytes, written: Written, answer: Answer) {
         match self.group.propose(entry).await {
             Ok(applied) if floss_protocol::mutant!("M08") => {
-                drop(answer.send(Ok(base_offset)));
+                drop(answer.send(Ok(written)));
                 self.in_flight.push_back(InFlight::Upkeep { applied: Box::pin(applied) });
             }
             Ok(applied) => {
-                self.in_flight.push_back(InFlight::Append { applied: Box::pin(applied), base_offset, answer });
+                self.in_flight.push_back(InFlight::Append { applied: Box::pin(applied), written, answer });
             }
             Err(source) => {
                 self.give_up_lead();
@@ -236,16 +318,16 @@ impl Mailbox {
         let outcome = applied.map(|applied| applied.map(|applied| decode(&applied.reply)));
         let bucket = self.replica.bucket;
         match (front, outcome) {
-            (InFlight::Append { base_offset, answer, .. }, Some(Ok(applied))) => {
-                let result = self.on_append_applied(base_offset, applied);
+            (InFlight::Append { written, answer, .. }, Some(Ok(applied))) => {
+                let result = self.on_append_applied(written, applied);
                 drop(answer.send(result));
             }
             (InFlight::Append { answer, .. }, Some(Err(source))) => {
                 self.give_up_lead();
                 drop(answer.send(Err(ReplicaError::Group { bucket, source })));
             }
-            (InFlight::Duplicate { base_offset, end_offset, answer }, _) => {
-                drop(answer.send(self.duplicate_result(base_offset, end_offset)));
+            (InFlight::Duplicate { written, answer }, _) => {
+                drop(answer.send(self.duplicate_result(written)));
             }
             (InFlight::Upkeep { .. }, Some(Ok(Applied::Stale { .. }) | Err(_))) => self.give_up_lead(),
             (InFlight::Upkeep { .. }, _) => {}
@@ -253,12 +335,15 @@ impl Mailbox {
         }
     }
 
-    fn on_append_applied(&mut self, expected: i64, applied: Applied) -> Result<i64, ReplicaError> {
+    fn on_append_applied(&mut self, expected: Written, applied: Applied) -> Result<Written, ReplicaError> {
         let bucket = self.replica.bucket;
         match applied {
             Applied::Appended { base_offset, .. } => {
-                assert_eq!(base_offset, expected, "bucket {bucket}: append applied elsewhere than decided (our code)");
-                Ok(base_offset)
+                assert_eq!(
+                    base_offset, expected.base_offset,
+                    "bucket {bucket}: append applied elsewhere than decided (our code)"
+                );
+                Ok(expected)
             }
             Applied::Stale { decided_term, entry_term } => {
                 floss_protocol::reached!("append_stale");
@@ -272,10 +357,10 @@ impl Mailbox {
     }
 
     /// What it repeats was before it in the queue, so by now it is applied or has failed.
-    fn duplicate_result(&self, base_offset: i64, end_offset: i64) -> Result<i64, ReplicaError> {
+    fn duplicate_result(&self, written: Written) -> Result<Written, ReplicaError> {
         let core = self.replica.leading_core()?;
-        if !self.draining && core.tablet.high_watermark() >= end_offset {
-            return Ok(base_offset);
+        if !self.draining && core.tablet.high_watermark() >= written.end_offset {
+            return Ok(written);
         }
         Err(ReplicaError::NotLeader { bucket: self.replica.bucket, leader: core.leadership.leader })
     }

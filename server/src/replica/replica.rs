@@ -12,6 +12,7 @@ use floss_raft::env::runtime::sync::{Notify, mpsc};
 use floss_raft::env::runtime::time;
 use floss_raft::group::Group;
 use floss_raft::types::{GroupId, Leadership, NodeId};
+use floss_tablet::kv::fold::KvBucket;
 use floss_tablet::tablet::LogTablet;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -26,6 +27,8 @@ pub(crate) struct Replica {
     mail: mpsc::Sender<Mail>,
     /// Wakes the mailbox when leadership changed.
     pub leadership_changed: Notify,
+    /// Wakes [`super::kv::run_fold`]: the rows are behind the applied log.
+    pub kv_behind: Notify,
     group: OnceLock<Group>,
     group_set: Notify,
 }
@@ -36,6 +39,10 @@ pub(crate) type Layouts = BTreeMap<SchemaId, ArrowLayout>;
 /// Held only for computing, never across an await.
 pub(crate) struct Core {
     pub tablet: LogTablet,
+    /// The rows of a primary-key bucket.
+    pub kv: Option<KvBucket>,
+    /// The last entry that `tablet` has applied.
+    pub applied_index: u64,
     pub leadership: Leadership,
     pub waits: WaitList,
     /// Why this replica serves nothing any more.
@@ -52,11 +59,14 @@ impl Replica {
         group_id: GroupId,
         node_id: NodeId,
         tablet: LogTablet,
+        kv: Option<KvBucket>,
         layouts: Layouts,
     ) -> (Arc<Self>, mpsc::Receiver<Mail>) {
         let (mail, mailbox) = mpsc::channel(MAILBOX_REQUESTS_MAX);
         let core = Core {
             tablet,
+            kv,
+            applied_index: 0,
             leadership: Leadership::default(),
             waits: WaitList::default(),
             failed: None,
@@ -71,6 +81,7 @@ impl Replica {
             core: Mutex::new(core),
             mail,
             leadership_changed: Notify::new(),
+            kv_behind: Notify::new(),
             group: OnceLock::new(),
             group_set: Notify::new(),
         };

@@ -12,6 +12,7 @@ use floss_raft::env::runtime::net::TcpStream;
 use floss_raft::env::runtime::time;
 use floss_server::config::{NodeConfig, Tuning};
 use floss_server::node::{self, Node, Seams};
+use floss_tablet::kv::mem::MemKvStore;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub fn config(node_id: u64) -> NodeConfig {
 pub async fn start(config: NodeConfig, dir: &std::path::Path) -> Node {
     let seams = Seams {
         disk: Arc::new(OsDisk::new(dir.to_path_buf())),
+        kv: Arc::new(MemKvStore::default()),
         clock: Arc::new(SystemClock),
         wrap_transport: Seams::plain_transport(),
     };

@@ -1,7 +1,7 @@
 //! One bucket's rows as a replica keeps them: the fold of the changelog, entry by entry.
 
 use super::changelog::{Change, read_changes};
-use super::store::{KvBucketId, KvPosition, KvRange, KvRow, KvStore, KvStoreError};
+use super::store::{KvBucketId, KvPosition, KvRange, KvRow, KvStore, KvStoreError, KvView};
 use super::table::KvTable;
 use crate::command::Command;
 use crate::error::TabletError;
@@ -63,6 +63,11 @@ impl KvBucket {
 
     pub fn position(&self) -> KvPosition {
         self.position
+    }
+
+    /// Entries below `index` that were not seen hold nothing that takes effect.
+    pub fn skip_below(&mut self, index: u64) {
+        self.position.raft_index = self.position.raft_index.max(index.saturating_sub(1));
     }
 
     /// Takes the committed entry at raft `(term, index)`; `None` = Raft's own.
@@ -145,13 +150,32 @@ impl KvBucket {
         self.store.write(self.id, rows, position).unwrap_or_else(fail);
     }
 
-    /// Applied rows only (I6). One answer per key.
+    /// Reads without holding the bucket.
+    pub fn reader(&self) -> KvReader {
+        KvReader { id: self.id, store: self.store.clone() }
+    }
+}
+
+/// Applied rows of one bucket (I6).
+#[derive(Clone, Debug)]
+pub struct KvReader {
+    id: KvBucketId,
+    store: Arc<dyn KvStore>,
+}
+
+impl KvReader {
+    /// One answer per key.
     pub fn lookup(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, KvStoreError> {
         self.store.multi_get(self.id, keys)
     }
 
-    /// Applied rows only, in key order.
+    /// In key order.
     pub fn scan(&self, range: &KvRange) -> Result<Vec<(Bytes, Bytes)>, KvStoreError> {
         self.store.scan(self.id, range)
+    }
+
+    /// Reads of one moment; see [`KvStore::with_view`].
+    pub fn with_view(&self, serve: &mut dyn FnMut(&dyn KvView)) -> Result<(), KvStoreError> {
+        self.store.with_view(self.id, serve)
     }
 }

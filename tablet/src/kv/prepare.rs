@@ -15,7 +15,7 @@ use std::ops::Range;
 
 /// Rows before compression and both images of an update make a changelog larger than the batch that it came from; beyond this many
 /// times the largest batch it is refused.
-const CHANGELOG_GROWTH_MAX: usize = 4;
+const CHANGELOG_GROWTH_MAX: usize = 2;
 
 /// One bucket's part of a PutKv.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Lead {
         let stored: Vec<Bytes> =
             keys.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(key, _)| key.clone()).collect();
         if !stored.is_empty() {
-            let values = kv.lookup(&stored).map_err(|error| TabletError::KvStore { reason: error.to_string() })?;
+            let values = kv.reader().lookup(&stored).map_err(|error| TabletError::KvStore { reason: error.to_string() })?;
             let missing = found.iter_mut().filter(|found| found.is_none());
             missing.zip(values).for_each(|(missing, value)| *missing = Some(value));
         }

@@ -28,6 +28,7 @@ pub struct KvTable {
     pub(super) image: ChangelogImage,
     /// Position in the latest schema.
     pub(super) auto_increment: Option<usize>,
+    auto_increment_cache_size: i64,
     /// Of all primary key columns, in the latest schema; columns are only ever appended, so older ones agree.
     pub(super) primary_key: Vec<usize>,
     /// Of the columns that a stored key covers, in key order.
@@ -107,6 +108,7 @@ impl KvTable {
             delete: properties.delete_behavior.unwrap_or(default_delete),
             image: properties.changelog_image,
             auto_increment: newest.auto_increment_column().map(|name| position(&name.to_owned())).transpose()?,
+            auto_increment_cache_size: properties.auto_increment_cache_size,
             primary_key: positions(newest.primary_key())?,
             key_columns,
             key_format,
@@ -120,6 +122,11 @@ impl KvTable {
     /// Every change type of an update says whether the row was there before.
     pub(super) fn counts_rows(&self) -> bool {
         self.image == ChangelogImage::Full || !matches!(self.engine, Engine::Replace) || self.auto_increment.is_some()
+    }
+
+    /// How many ids a leader takes at a time.
+    pub fn auto_increment_cache_size(&self) -> i64 {
+        self.auto_increment_cache_size
     }
 
     pub fn has_auto_increment(&self) -> bool {
