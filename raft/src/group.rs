@@ -15,7 +15,7 @@ use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::impls::ProgressResponder;
-use openraft::metrics::RaftMetrics;
+use openraft::metrics::{RaftMetrics, RaftServerMetrics};
 use openraft::raft::ReadPolicy;
 use openraft::{ChangeMembers, ServerState};
 use std::collections::BTreeSet;
@@ -31,6 +31,8 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One shared quorum round; callers have their own, shorter patience.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 const COMPACT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a replica in doubt about its leader ticks: several election timeouts.
+const ALARM_MS: u64 = 3_000;
 const POLL: Duration = Duration::from_millis(5);
 
 /// Handle to a replica; clones share it.
@@ -54,8 +56,12 @@ pub(crate) struct GroupInner {
     /// Set before openraft is stopped on purpose.
     closing: AtomicBool,
     leadership: Mutex<Leadership>,
-    /// Milliseconds after `born` of the last traffic that was not a heartbeat.
+    /// Milliseconds after `born` of the last proposal or barrier; 0 = never.
     active_at_ms: AtomicU64,
+    /// Until then (after `born`) it ticks, whatever else is known.
+    alarmed_until_ms: AtomicU64,
+    /// Until then it does not tick only because it has no leader: its first election was started by hand.
+    patient_until_ms: AtomicU64,
     born: Instant,
     asleep: AtomicBool,
 }
@@ -68,7 +74,7 @@ struct Barriers {
 }
 
 impl Group {
-    /// `lease`: how long openraft lets a leader append after it last heard from a quorum.
+    /// `lease`: how long openraft lets a leader append after it last heard from a quorum. A group is born asleep.
     pub(crate) fn new(id: GroupId, me: NodeId, raft: Raft, journal: Journal, shared: Arc<Shared>, lease: Duration) -> Self {
         let inner = GroupInner {
             id,
@@ -83,8 +89,10 @@ impl Group {
             closing: AtomicBool::new(false),
             leadership: Mutex::default(),
             active_at_ms: AtomicU64::new(0),
+            alarmed_until_ms: AtomicU64::new(0),
+            patient_until_ms: AtomicU64::new(0),
             born: Instant::now(),
-            asleep: AtomicBool::new(false),
+            asleep: AtomicBool::new(true),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -103,7 +111,7 @@ impl Group {
     ) -> Result<impl Future<Output = Result<Applied, GroupError>> + Send + 'static, GroupError> {
         let _turn = self.inner.turn.lock().await;
         self.may_append().await?;
-        self.inner.touch();
+        self.inner.stir();
         let (responder, done) = ProgressResponder::<Types, _>::complete_only();
         let queued = self.inner.raft.client_write_ff(Payload(payload), Some(responder)).await;
         queued.map_err(|fatal| self.stopped(&fatal))?;
@@ -153,7 +161,7 @@ impl Group {
             if waiting.is_empty() {
                 return;
             }
-            self.inner.wake();
+            self.inner.stir();
             let round = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
             let result = match time::timeout(BARRIER_TIMEOUT, round).await {
                 Ok(Ok(_)) => Ok(()),
@@ -271,7 +279,7 @@ impl Group {
             others.max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index)).map(|(node, _)| node)
         });
         let Some(target) = target else { return Err(self.not_leader()) };
-        self.inner.wake();
+        self.inner.stir();
         self.inner.raft.trigger().transfer_leader(target).await.map_err(|fatal| self.stopped(&fatal))?;
         let moved = async {
             while self.inner.metrics().current_leader == Some(me) {
@@ -283,40 +291,40 @@ impl Group {
 
     /// Adds a replica that receives the log but does not vote.
     pub async fn add_learner(&self, node: NodeId) -> Result<(), GroupError> {
-        self.inner.wake();
+        self.inner.stir();
         self.inner.raft.add_learner(node, (), false).await.map(drop).map_err(|_| self.not_leader())
     }
 
     /// Joint change to exactly these voters; learners that are not named stay learners.
     pub async fn change_voters(&self, voters: Vec<NodeId>) -> Result<(), GroupError> {
-        self.inner.wake();
+        self.inner.stir();
         let voters = ChangeMembers::ReplaceAllVoters(voters.into_iter().collect());
         self.inner.raft.change_membership(voters, true).await.map(drop).map_err(|_| self.not_leader())
     }
 
     /// Follows openraft's metrics and tells every change; ends when the replica does. True if it failed.
     pub(crate) async fn watch(&self, observer: &dyn HostObserver) -> bool {
-        let mut metrics: WatchReceiverOf<Types, RaftMetrics<Types>> = self.inner.raft.metrics();
-        loop {
-            let (now, ended) = {
-                let metrics = metrics.borrow_and_update();
-                (leadership_of(&metrics), metrics.running_state.as_ref().err().cloned())
-            };
+        // Changes with every entry: looked at only while a new leader waits for its first one.
+        let mut all: WatchReceiverOf<Types, RaftMetrics<Types>> = self.inner.raft.metrics();
+        let mut server: WatchReceiverOf<Types, RaftServerMetrics<Types>> = self.inner.raft.server_metrics();
+        let now = loop {
+            let now = leadership_of(&server.borrow_and_update(), &all.borrow_and_update());
             self.tell(observer, now);
-            let ended = match ended {
-                Some(ended) => ended,
-                None if metrics.changed().await.is_ok() => continue,
-                // Its core is gone without a word.
-                None => Fatal::Panicked,
-            };
-            self.tell(observer, Leadership { leader: None, ready: false, ..now });
-            let failed = !self.inner.closing.load(Ordering::SeqCst);
-            if failed {
-                reached!("group_failed");
-                observer.on_group_failed(self.inner.id, &ended.to_string());
+            let entering = server.borrow_watched().state == ServerState::Leader && !now.ready;
+            let changed = if entering { all.changed().await.is_ok() } else { server.changed().await.is_ok() };
+            if !changed {
+                break now;
             }
-            return failed;
+        };
+        // Without a reason its core is gone without a word.
+        let ended = all.borrow_watched().running_state.as_ref().err().cloned().unwrap_or(Fatal::Panicked);
+        self.tell(observer, Leadership { leader: None, ready: false, ..now });
+        let failed = !self.inner.closing.load(Ordering::SeqCst);
+        if failed {
+            reached!("group_failed");
+            observer.on_group_failed(self.inner.id, &ended.to_string());
         }
+        failed
     }
 
     fn tell(&self, observer: &dyn HostObserver, now: Leadership) {
@@ -329,12 +337,12 @@ impl Group {
         }
     }
 
-    /// Answers a Raft message. A heartbeat does not wake: whether its sender is there is the failure detector's business.
+    /// Answers a Raft message. What a follower hears does not make it tick: whether its leader is there is the failure
+    /// detector's business.
     pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         let inner = &self.inner;
-        if !network::is_heartbeat(method) {
-            inner.wake();
-            inner.touch();
+        if network::is_wake(method) {
+            inner.alarm();
         }
         inner.inbox.serve(&inner.raft, &inner.shared, from, method, body).await
     }
@@ -377,13 +385,49 @@ impl GroupInner {
         self.raft.metrics().borrow_watched().clone()
     }
 
-    /// Traffic that is not a heartbeat.
-    pub fn touch(&self) {
-        self.active_at_ms.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
+    fn age_ms(&self) -> u64 {
+        self.born.elapsed().as_millis() as u64
     }
 
+    /// Somebody wants something of this leader.
+    fn stir(&self) {
+        self.active_at_ms.store(self.age_ms().max(1), Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Since the last [`Self::stir`]; for ever if there was none.
     pub fn quiet_ms(&self) -> u64 {
-        (self.born.elapsed().as_millis() as u64).saturating_sub(self.active_at_ms.load(Ordering::Relaxed))
+        match self.active_at_ms.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            active_at_ms => self.age_ms().saturating_sub(active_at_ms),
+        }
+    }
+
+    /// What this replica believes about its leader is in doubt: it ticks for a while.
+    pub fn alarm(&self) {
+        self.alarmed_until_ms.store(self.age_ms() + ALARM_MS, Ordering::Relaxed);
+        self.wake();
+    }
+
+    pub fn is_alarmed(&self) -> bool {
+        self.age_ms() < self.alarmed_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// Its first election is under way without its ticks.
+    pub fn be_patient(&self, patience: Duration) {
+        self.patient_until_ms.store(self.age_ms() + patience.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub fn is_patient(&self) -> bool {
+        self.age_ms() < self.patient_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// The leader that this replica knows, if it still is one as far as this node can tell.
+    pub fn believed_leader(&self) -> Option<NodeId> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        // A restarted node may be named by its own old vote.
+        metrics.current_leader.filter(|leader| *leader != self.me || metrics.state == ServerState::Leader)
     }
 
     pub fn is_asleep(&self) -> bool {
@@ -404,11 +448,10 @@ impl GroupInner {
     }
 }
 
-fn leadership_of(metrics: &RaftMetrics<Types>) -> Leadership {
-    let applied_term = metrics.last_applied.as_ref().map(|id| id.leader_id.term);
-    Leadership {
-        term: metrics.current_term,
-        leader: metrics.current_leader,
-        ready: metrics.state == ServerState::Leader && applied_term == Some(metrics.current_term),
-    }
+/// `all` may be older or newer than `server`.
+fn leadership_of(server: &RaftServerMetrics<Types>, all: &RaftMetrics<Types>) -> Leadership {
+    let term = server.vote.leader_id.term;
+    let applied_term = all.last_applied.as_ref().map(|id| id.leader_id.term);
+    let ready = server.state == ServerState::Leader && applied_term == Some(term);
+    Leadership { term, leader: server.current_leader, ready }
 }

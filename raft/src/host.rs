@@ -13,7 +13,7 @@ use crate::env::disk::Disk;
 use crate::env::runtime::sync::Notify;
 use crate::env::runtime::{spawn, time};
 use crate::group::Group;
-use crate::journal::{Journal, JournalConfig};
+use crate::journal::{GroupLog, Journal, JournalConfig};
 use crate::machine::Machine;
 use crate::transport::{PeerChannel, PeerRequest, PeerService, Transport};
 use crate::types::{GroupId, Leadership, NodeId};
@@ -31,6 +31,8 @@ use std::time::Duration;
 const JOURNAL_DIR: &str = "journal";
 /// Messages for a group that is not open yet wait this long.
 const OPEN_WAIT: Duration = Duration::from_millis(300);
+/// A new group whose first election came to nothing within this long elects by its timeouts.
+const FIRST_ELECTION_WAIT: Duration = Duration::from_millis(1_500);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries per AppendEntries; their bytes are bounded by the reader.
 const APPEND_ENTRIES_MAX: u64 = 64;
@@ -43,7 +45,7 @@ pub struct HostConfig {
     pub election_timeout_ms_min: u64,
     pub election_timeout_ms_max: u64,
     pub heartbeat_ms: u64,
-    /// A group without traffic for this long goes to sleep.
+    /// A leader without traffic for this long stops its heartbeats.
     pub sleep_after_ms: u64,
     /// Node-level pings; a node silent for `suspect_after_ms` is suspected and wakes the groups it led.
     pub ping_ms: u64,
@@ -150,12 +152,17 @@ impl Host {
             group: spec.id,
             shared: shared.clone(),
         };
+        let is_new = inner.journal.group(spec.id) == GroupLog::default();
         let raft = Raft::new(inner.config.node_id, inner.raft_config.clone(), network, store, machine).await;
         let raft = raft.map_err(|fatal| io::Error::other(format!("open {}: {fatal}", spec.id)))?;
         let lease = Duration::from_millis(inner.config.election_timeout_ms_max);
         let group = Group::new(spec.id, inner.config.node_id, raft, inner.journal.clone(), shared, lease);
         self.groups().insert(spec.id, group.clone());
         inner.opened.notify_waiters();
+        if is_new && spec.initialize {
+            group.inner.be_patient(FIRST_ELECTION_WAIT);
+        }
+        sleep::settle(self, &group);
         spawn(self.clone().run_group(group.clone()));
         if spec.initialize {
             self.initialize(&spec, &group).await?;
@@ -181,16 +188,19 @@ impl Host {
         let first = async move |raft: Raft| {
             // A message of the leader may overtake us: then there is nothing to do.
             if let Ok(false) = raft.is_initialized().await {
-                _ = raft.initialize(voters).await;
+                return raft.initialize(voters).await.is_ok();
             }
+            false
         };
         if spec.elect {
-            first(raft).await;
+            if first(raft.clone()).await {
+                // Nobody else can be leading: no timeout, no questions before the vote.
+                _ = raft.trigger().elect(false).await;
+            }
             return Ok(());
         }
-        let patience = Duration::from_millis(self.inner.config.election_timeout_ms_max * 2);
         spawn(async move {
-            time::sleep(patience).await;
+            time::sleep(FIRST_ELECTION_WAIT).await;
             first(raft).await;
         });
         Ok(())
@@ -248,14 +258,15 @@ impl Host {
         self.inner.groups.lock().expect("no panic happens while groups are held")
     }
 
-    /// Groups that count on `node` (as leader or follower) start ticking again.
-    fn wake_groups_with(&self, node: NodeId) {
+    /// `node` went (silent) or came back: looks at every group again. Those that it led and that may not know that it leads no
+    /// more tick for a while.
+    fn look_after_groups(&self, node: NodeId, came: bool) {
         let groups: Vec<Group> = self.groups().values().cloned().collect();
-        for group in groups.iter().filter(|group| group.inner.is_asleep()) {
-            let (voters, learners) = group.members();
-            if voters.contains(&node) || learners.contains(&node) {
-                group.inner.wake();
+        for group in &groups {
+            if came && group.inner.believed_leader() == Some(node) {
+                group.inner.alarm();
             }
+            sleep::settle(self, group);
         }
     }
 
@@ -288,6 +299,12 @@ fn raft_config(config: &HostConfig) -> io::Result<Config> {
         enable_pre_vote: Some(true),
         // A leader that restarts knows less about what is committed than its followers: it has to be elected again.
         enable_leader_restore: Some(false),
+        // Every group is born asleep; see `sleep`.
+        enable_tick: false,
+        // Appends prove as much.
+        heartbeat_min_interval: Some(config.heartbeat_ms.min(config.election_timeout_ms_min / 4)),
+        // Its statistics are not asked for, and would be most of an idle group's memory.
+        log_stage_capacity: Some(1),
         ..Default::default()
     };
     raft.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("raft configuration: {error}")))
@@ -305,6 +322,9 @@ impl PeerService for Host {
                         Some(group) => group,
                         None => host.group_soon(id).await.ok_or_else(|| format!("{id} is not on this node"))?,
                     };
+                    if network::is_pre_vote(request.method) && sleep::vouches_for_leader(&host, &group, from) {
+                        return Err(format!("{id} has a leader"));
+                    }
                     group.serve(from, request.method, body).await
                 });
                 // Polled once here, so that messages reach openraft's queue in the order in which they came.

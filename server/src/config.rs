@@ -73,7 +73,7 @@ impl Default for Tuning {
             election_timeout_ms_min: 250,
             election_timeout_ms_max: 450,
             heartbeat_ms: 80,
-            sleep_after_ms: 5_000,
+            sleep_after_ms: 1_000,
             ping_ms: 100,
             suspect_after_ms: 500,
             journal_file_bytes: 64 << 20,

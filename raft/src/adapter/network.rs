@@ -247,9 +247,14 @@ impl Progress {
     }
 }
 
-/// True for messages after which a sleeping replica need not tick.
-pub fn is_heartbeat(method: u8) -> bool {
-    method == HEARTBEAT
+/// A candidate asks whether it would win.
+pub fn is_pre_vote(method: u8) -> bool {
+    method == PRE_VOTE
+}
+
+/// Somebody says that the leader may be gone although its node is there.
+pub fn is_wake(method: u8) -> bool {
+    method == WAKE
 }
 
 /// Tells a replica elsewhere to look after its group. Not waited for.

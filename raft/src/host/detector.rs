@@ -123,7 +123,7 @@ fn heard(host: &Host, node: NodeId, life: u64) {
     }
     if returned || reborn {
         reached!("node_returned");
-        host.wake_groups_with(node);
+        host.look_after_groups(node, true);
     }
 }
 
@@ -140,6 +140,6 @@ fn missed(host: &Host, node: NodeId, refused: bool, patience: Duration) {
     if lost {
         reached!("node_suspected");
         host.inner.observer.on_node(node, false);
-        host.wake_groups_with(node);
+        host.look_after_groups(node, false);
     }
 }
