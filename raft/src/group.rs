@@ -1,5 +1,7 @@
 //! One replica of one Raft group, as the layer above sees it.
 
+mod elections;
+
 use crate::adapter::codec::{machine_payload, to_ours};
 use crate::adapter::network::{self, Inbox};
 use crate::adapter::{Payload, Raft, Shared, Types};
@@ -10,6 +12,7 @@ use crate::host::HostObserver;
 use crate::journal::{Journal, JournalEntry};
 use crate::types::{Applied, GroupError, GroupId, Leadership, NodeId, Pointers};
 use bytes::Bytes;
+use elections::Elections;
 use floss_protocol::{mutant, reached};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
@@ -31,8 +34,6 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One shared quorum round; callers have their own, shorter patience.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 const COMPACT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a replica in doubt about its leader ticks: several election timeouts.
-const ALARM_MS: u64 = 3_000;
 const POLL: Duration = Duration::from_millis(5);
 
 /// Handle to a replica; clones share it.
@@ -58,10 +59,7 @@ pub(crate) struct GroupInner {
     leadership: Mutex<Leadership>,
     /// Milliseconds after `born` of the last proposal or barrier; 0 = never.
     active_at_ms: AtomicU64,
-    /// Until then (after `born`) it ticks, whatever else is known.
-    alarmed_until_ms: AtomicU64,
-    /// Until then it does not tick only because it has no leader: its first election was started by hand.
-    patient_until_ms: AtomicU64,
+    pub elections: Elections,
     born: Instant,
     asleep: AtomicBool,
 }
@@ -89,8 +87,7 @@ impl Group {
             closing: AtomicBool::new(false),
             leadership: Mutex::default(),
             active_at_ms: AtomicU64::new(0),
-            alarmed_until_ms: AtomicU64::new(0),
-            patient_until_ms: AtomicU64::new(0),
+            elections: Elections::default(),
             born: Instant::now(),
             asleep: AtomicBool::new(true),
         };
@@ -337,12 +334,11 @@ impl Group {
         }
     }
 
-    /// Answers a Raft message. What a follower hears does not make it tick: whether its leader is there is the failure
-    /// detector's business.
+    /// Answers a Raft message.
     pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         let inner = &self.inner;
         if network::is_wake(method) {
-            inner.alarm();
+            inner.doubt(from);
         }
         inner.inbox.serve(&inner.raft, &inner.shared, from, method, body).await
     }
@@ -403,23 +399,24 @@ impl GroupInner {
         }
     }
 
-    /// What this replica believes about its leader is in doubt: it ticks for a while.
-    pub fn alarm(&self) {
-        self.alarmed_until_ms.store(self.age_ms() + ALARM_MS, Ordering::Relaxed);
-        self.wake();
+    /// `node` leads no more, although it is there.
+    pub fn doubt(&self, node: NodeId) {
+        if self.believed_leader() == Some(node) && node != self.me {
+            reached!("leader_doubted");
+            self.elections.doubt(self.term());
+        }
     }
 
-    pub fn is_alarmed(&self) -> bool {
-        self.age_ms() < self.alarmed_until_ms.load(Ordering::Relaxed)
+    pub fn doubts_leader(&self) -> bool {
+        self.elections.doubted_term().is_some_and(|term| term == self.term())
     }
 
-    /// Its first election is under way without its ticks.
-    pub fn be_patient(&self, patience: Duration) {
-        self.patient_until_ms.store(self.age_ms() + patience.as_millis() as u64, Ordering::Relaxed);
+    fn term(&self) -> u64 {
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term
     }
 
-    pub fn is_patient(&self) -> bool {
-        self.age_ms() < self.patient_until_ms.load(Ordering::Relaxed)
+    pub fn is_voter(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().membership_config.membership().voter_ids().any(|voter| voter == self.me)
     }
 
     /// The leader that this replica knows, if it still is one as far as this node can tell.

@@ -1,5 +1,6 @@
 //! All groups of a node: opens, closes and routes to them; puts quiet ones to sleep; watches the other nodes.
 
+mod campaign;
 mod detector;
 mod sleep;
 
@@ -31,8 +32,10 @@ use std::time::Duration;
 const JOURNAL_DIR: &str = "journal";
 /// Messages for a group that is not open yet wait this long.
 const OPEN_WAIT: Duration = Duration::from_millis(300);
-/// A new group whose first election came to nothing within this long elects by its timeouts.
+/// A new group whose first election came to nothing within this long is anybody's.
 const FIRST_ELECTION_WAIT: Duration = Duration::from_millis(1_500);
+/// Where it was started by hand, it is tried again after this long.
+const SECOND_TRY_WAIT: Duration = Duration::from_millis(600);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries per AppendEntries; their bytes are bounded by the reader.
 const APPEND_ENTRIES_MAX: u64 = 64;
@@ -41,8 +44,9 @@ const APPEND_ENTRIES_MAX: u64 = 64;
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     pub node_id: NodeId,
-    /// An election starts after min..max of silence.
+    /// A vote is waited for this long.
     pub election_timeout_ms_min: u64,
+    /// The lease of a leader: so long after an append or heartbeat of it nobody votes for another.
     pub election_timeout_ms_max: u64,
     pub heartbeat_ms: u64,
     /// A leader without traffic for this long stops its heartbeats.
@@ -100,6 +104,8 @@ struct HostInner {
     groups: Mutex<BTreeMap<GroupId, Group>>,
     opened: Notify,
     detector: Detector,
+    /// Some groups may need an election.
+    campaigns: Notify,
     closing: AtomicBool,
 }
 
@@ -127,11 +133,13 @@ impl Host {
             groups: Mutex::default(),
             opened: Notify::new(),
             detector: Detector::new(),
+            campaigns: Notify::new(),
             closing: AtomicBool::new(false),
             config,
         };
         let host = Host { inner: Arc::new(inner) };
         spawn(sleep::run(host.clone()));
+        spawn(campaign::run(host.clone()));
         Ok(host)
     }
 
@@ -160,9 +168,9 @@ impl Host {
         self.groups().insert(spec.id, group.clone());
         inner.opened.notify_waiters();
         if is_new && spec.initialize {
-            group.inner.be_patient(FIRST_ELECTION_WAIT);
+            let patience = if spec.elect { SECOND_TRY_WAIT } else { FIRST_ELECTION_WAIT };
+            group.inner.elections.be_patient(patience);
         }
-        sleep::settle(self, &group);
         spawn(self.clone().run_group(group.clone()));
         if spec.initialize {
             self.initialize(&spec, &group).await?;
@@ -258,16 +266,16 @@ impl Host {
         self.inner.groups.lock().expect("no panic happens while groups are held")
     }
 
-    /// `node` went (silent) or came back: looks at every group again. Those that it led and that may not know that it leads no
-    /// more tick for a while.
-    fn look_after_groups(&self, node: NodeId, came: bool) {
+    /// `node` went silent or answers again; `reborn`: what it led it leads no more.
+    fn look_after_groups(&self, node: NodeId, reborn: bool) {
         let groups: Vec<Group> = self.groups().values().cloned().collect();
         for group in &groups {
-            if came && group.inner.believed_leader() == Some(node) {
-                group.inner.alarm();
+            if reborn {
+                group.inner.doubt(node);
             }
             sleep::settle(self, group);
         }
+        self.inner.campaigns.notify_one();
     }
 
     /// The group, or `None` if it is not open after a moment.
@@ -299,8 +307,9 @@ fn raft_config(config: &HostConfig) -> io::Result<Config> {
         enable_pre_vote: Some(true),
         // A leader that restarts knows less about what is committed than its followers: it has to be elected again.
         enable_leader_restore: Some(false),
-        // Every group is born asleep; see `sleep`.
+        // Ticks are for heartbeats only, and every group is born asleep; see `sleep` and `campaign`.
         enable_tick: false,
+        enable_elect: false,
         // Appends prove as much.
         heartbeat_min_interval: Some(config.heartbeat_ms.min(config.election_timeout_ms_min / 4)),
         // Its statistics are not asked for, and would be most of an idle group's memory.
@@ -322,7 +331,7 @@ impl PeerService for Host {
                         Some(group) => group,
                         None => host.group_soon(id).await.ok_or_else(|| format!("{id} is not on this node"))?,
                     };
-                    if network::is_pre_vote(request.method) && sleep::vouches_for_leader(&host, &group, from) {
+                    if network::is_pre_vote(request.method) && campaign::vouches_for_leader(&host, &group, from) {
                         return Err(format!("{id} has a leader"));
                     }
                     group.serve(from, request.method, body).await

@@ -66,12 +66,12 @@ pub struct Tuning {
 }
 
 impl Default for Tuning {
-    /// After a leader dies its bucket waits for the lease (`election_timeout_ms_max`) and then for one election timeout: with these
-    /// numbers a writer goes on after 0.7 to 0.95 s (measured over kills on a busy machine, 2 cores for three nodes).
+    /// After a leader dies its bucket waits until its node is suspected (two refused connections, or `suspect_after_ms` of silence) and
+    /// its lease (`election_timeout_ms_max`) is over.
     fn default() -> Self {
         Self {
             election_timeout_ms_min: 250,
-            election_timeout_ms_max: 450,
+            election_timeout_ms_max: 350,
             heartbeat_ms: 80,
             sleep_after_ms: 1_000,
             ping_ms: 100,

@@ -42,7 +42,8 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at<'a>(&'a self, position: u64, pieces: Vec<Bytes>) -> DiskFuture<'a, ()>;
     /// Makes everything written to this file before the call durable. An error is final: never retried (R15).
     fn sync<'a>(&'a self) -> DiskFuture<'a, ()>;
-    /// [`DiskFile::write_at`], then [`DiskFile::sync`]: one hop to the disk where that is cheaper than two.
+    /// [`DiskFile::write_at`], then [`DiskFile::sync`], as one call where that is cheaper than two. For logs: what lies behind
+    /// the written bytes may become zeros up to the next multiple of 4096. Not to be mixed with `write_at` on the same blocks.
     fn write_durably<'a>(&'a self, position: u64, pieces: Vec<Bytes>) -> DiskFuture<'a, ()> {
         Box::pin(async move {
             self.write_at(position, pieces).await?;

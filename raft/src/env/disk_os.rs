@@ -1,13 +1,14 @@
 //! Real files below a root directory.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the one place where files are touched
 
+use super::direct::{self, DirectFile};
 use super::disk::{Disk, DiskFile, DiskFuture};
 use bytes::Bytes;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const ZEROS: usize = 1 << 20;
 /// Reads up to here come from the page cache more often than not and are done in place.
@@ -63,22 +64,20 @@ impl Disk for OsDisk {
 
     fn create<'a>(&'a self, path: &'a str, bytes: u64) -> DiskFuture<'a, Arc<dyn DiskFile>> {
         blocking(self.path(path), move |path| {
-            let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-            let zeros = vec![0; ZEROS];
-            let mut left = bytes as usize;
-            while left > 0 {
-                let now = left.min(ZEROS);
-                file.write_all(&zeros[..now])?;
-                left -= now;
+            let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+            let mut position = direct::fill(path, bytes)?;
+            let zeros = vec![0; ZEROS.min((bytes - position) as usize)];
+            while position < bytes {
+                let now = (bytes - position).min(ZEROS as u64);
+                file.write_all_at(&zeros[..now as usize], position)?;
+                position += now;
             }
-            Ok(Arc::new(OsFile { path: path.to_path_buf(), file: Arc::new(file) }) as Arc<dyn DiskFile>)
+            Ok(Arc::new(OsFile::new(path, file)) as Arc<dyn DiskFile>)
         })
     }
 
     fn open<'a>(&'a self, path: &'a str) -> DiskFuture<'a, Arc<dyn DiskFile>> {
-        blocking(self.path(path), |path| {
-            Ok(Arc::new(OsFile { path: path.to_path_buf(), file: Arc::new(open_both(path)?) }) as Arc<dyn DiskFile>)
-        })
+        blocking(self.path(path), |path| Ok(Arc::new(OsFile::new(path, open_both(path)?)) as Arc<dyn DiskFile>))
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> DiskFuture<'a, ()> {
@@ -112,6 +111,14 @@ impl Disk for OsDisk {
 struct OsFile {
     path: PathBuf,
     file: Arc<File>,
+    /// Opened with the first durable write.
+    direct: Arc<OnceLock<Option<DirectFile>>>,
+}
+
+impl OsFile {
+    fn new(path: &Path, file: File) -> Self {
+        Self { path: path.to_path_buf(), file: Arc::new(file), direct: Arc::default() }
+    }
 }
 
 impl DiskFile for OsFile {
@@ -142,6 +149,19 @@ impl DiskFile for OsFile {
     fn sync<'a>(&'a self) -> DiskFuture<'a, ()> {
         let file = self.file.clone();
         blocking(self.path.clone(), move |_| file.sync_data())
+    }
+
+    fn write_durably<'a>(&'a self, position: u64, pieces: Vec<Bytes>) -> DiskFuture<'a, ()> {
+        let (file, direct) = (self.file.clone(), self.direct.clone());
+        blocking(self.path.clone(), move |path| {
+            if let Some(direct) = direct.get_or_init(|| DirectFile::open(path, &file))
+                && direct.write(&file, position, &pieces)?
+            {
+                return Ok(());
+            }
+            write_pieces(&file, position, &pieces)?;
+            file.sync_data()
+        })
     }
 }
 

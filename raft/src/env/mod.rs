@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods)] // the one place where the real clock, files and threads are
 
 pub mod clock;
+#[cfg(not(madsim))]
+mod direct;
 pub mod disk;
 pub mod disk_contract;
 pub mod disk_mem;

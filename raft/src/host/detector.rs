@@ -16,6 +16,7 @@ use std::time::Duration;
 const PING: u8 = 1;
 /// A node that refuses connections is gone sooner than one that is silent.
 const REFUSALS_MAX: u32 = 2;
+const PATIENCE_STEPS: u32 = 10;
 
 pub struct Detector {
     /// Number of this life of the node: a restarted node has lost its leaderships.
@@ -75,7 +76,8 @@ async fn run_pings(host: Host, node: NodeId, mut stopped: oneshot::Receiver<()>)
         let body = vec![life_bytes(&host), host.inner.observer.ping_payload(node)];
         let request = PeerRequest { channel: PeerChannel::Node, method: PING, body };
         let asked = Instant::now();
-        match host.inner.transport.call(node, request, patience).await {
+        let call = host.inner.transport.call(node, request, patience * 2);
+        match patiently(call, patience).await {
             Ok(mut answer) if answer.len() >= 8 => {
                 let life = answer.get_u64_le();
                 heard(&host, node, life);
@@ -91,6 +93,20 @@ async fn run_pings(host: Host, node: NodeId, mut stopped: oneshot::Receiver<()>)
             _ = time::sleep(pause) => {}
         }
     }
+}
+
+/// The answer, or the error `None` after `patience` on this node's own terms: time in which it did not run itself is not held
+/// against the other.
+async fn patiently<T, E>(call: impl Future<Output = Result<T, E>>, patience: Duration) -> Result<T, Option<E>> {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..PATIENCE_STEPS {
+        select! {
+            biased;
+            answer = &mut call => return answer.map_err(Some),
+            _ = time::sleep(patience / PATIENCE_STEPS) => {}
+        }
+    }
+    Err(None)
 }
 
 fn life_bytes(host: &Host) -> Bytes {
@@ -123,7 +139,7 @@ fn heard(host: &Host, node: NodeId, life: u64) {
     }
     if returned || reborn {
         reached!("node_returned");
-        host.look_after_groups(node, true);
+        host.look_after_groups(node, reborn);
     }
 }
 

@@ -3,13 +3,14 @@
 //! `{sequence}.journal` holds records. `spare-{number}` holds nothing of worth and has the normal size. `fresh-{number}` is being
 //! filled with zeros. Other names are not ours and stay as they are.
 
-use super::frame::ALIGN;
 use crate::env::disk::{Disk, DiskFile};
 use crate::env::runtime::sync::Notify;
 use floss_protocol::{mutant, reached};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+/// Files are made of whole disk blocks.
+const BLOCK: u64 = 4096;
 /// Spares kept; what is more is removed.
 const SPARES_MAX: usize = 2;
 
@@ -99,7 +100,7 @@ impl Shelf {
                 reached!("journal_file_recycled");
                 spare
             }
-            None => self.make(bytes.max(self.file_bytes).next_multiple_of(ALIGN)).await?,
+            None => self.make(bytes.max(self.file_bytes).next_multiple_of(BLOCK)).await?,
         };
         let path = self.path(&file_name(sequence));
         self.disk.rename(&source, &path).await?;

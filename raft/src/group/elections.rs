@@ -1,0 +1,79 @@
+//! When one replica tries to be elected next.
+
+use crate::env::runtime::RaftRuntime;
+use crate::env::runtime::time::Instant;
+use openraft_rt::AsyncRuntime;
+use rand::RngExt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The first attempt comes within this time, so that two replicas seldom start together.
+const FIRST_MS_MAX: u64 = 60;
+/// From one attempt to the next, at least; at most half as much again. Later attempts: the last of these.
+const PAUSES_MS: [u64; 6] = [120, 120, 200, 400, 800, 1_600];
+
+#[derive(Default)]
+pub struct Elections {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    attempts: usize,
+    /// None: no election is needed.
+    next_at: Option<Instant>,
+    patient_until: Option<Instant>,
+    /// Its leader has lost its leadership, although its node is there.
+    doubted_term: Option<u64>,
+}
+
+impl Elections {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no panic happens while elections are held")
+    }
+
+    /// A first election is under way, started by hand: no others for a while.
+    pub fn be_patient(&self, patience: Duration) {
+        self.state().patient_until = Some(Instant::now() + patience);
+    }
+
+    pub fn is_patient(&self) -> bool {
+        self.state().patient_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub fn doubt(&self, term: u64) {
+        self.state().doubted_term = Some(term);
+    }
+
+    pub fn doubted_term(&self) -> Option<u64> {
+        self.state().doubted_term
+    }
+
+    /// No election is needed.
+    pub fn rest(&self) {
+        let mut state = self.state();
+        if state.next_at.is_some() {
+            (state.attempts, state.next_at) = (0, None);
+        }
+    }
+
+    /// An election is needed. True if the next attempt is to be made now; it then counts as made.
+    pub fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let after = |ms: u64| now + Duration::from_millis(ms);
+        let mut state = self.state();
+        match state.next_at {
+            None => {
+                state.next_at = Some(after(RaftRuntime::thread_rng().random_range(0..FIRST_MS_MAX)));
+                false
+            }
+            Some(next_at) if now < next_at => false,
+            Some(_) => {
+                let pause_ms = PAUSES_MS[state.attempts.min(PAUSES_MS.len() - 1)];
+                state.attempts += 1;
+                state.next_at = Some(after(pause_ms + RaftRuntime::thread_rng().random_range(0..pause_ms / 2)));
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Elections: which groups need one, and when each attempt is made. openraft's own election timers are off.
+//!
+//! Nobody campaigns while the leader's node answers the failure detector: thousands of groups then need no timers, and a node that is short
+//! of time does not make it worse. That the node answers does not prove that its replica leads. It is enough: a replica
+//! that does not lead (any more) knows a leader of a newer term, of which the same holds, or none, and then it campaigns. Where the leader's
+//! node is there but has lost its leadership for sure (it was restarted, its replica failed), that term's leader is *doubted*.
+//!
+//! Attempts are questions (pre-votes) first, so one that comes too early costs a message. They are spread: by chance, by a
+//! limit per round, and further apart the longer they come to nothing.
+
+use super::Host;
+use crate::env::runtime::{select, time};
+use crate::group::Group;
+use floss_protocol::reached;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Groups are looked at this often while all have leaders; at once when a node goes or comes.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// While some have none.
+const ROUND: Duration = Duration::from_millis(25);
+/// Attempts started in one round.
+const ATTEMPTS_PER_ROUND: usize = 64;
+
+pub async fn run(host: Host) {
+    let mut pause = LOOK_EVERY;
+    while !host.inner.closing.load(Ordering::SeqCst) {
+        select! {
+            biased;
+            _ = host.inner.campaigns.notified() => {}
+            _ = time::sleep(pause) => {}
+        }
+        pause = if round(&host).await { ROUND } else { LOOK_EVERY };
+    }
+}
+
+/// Starts the attempts that are due. True if groups are left without a leader.
+async fn round(host: &Host) -> bool {
+    let groups: Vec<Group> = host.groups().values().cloned().collect();
+    let (mut started, mut left) = (0, false);
+    for group in groups {
+        if !is_needed(host, &group) {
+            group.inner.elections.rest();
+            continue;
+        }
+        left = true;
+        if started < ATTEMPTS_PER_ROUND && group.inner.elections.is_due() {
+            started += 1;
+            reached!("campaign");
+            // Of a group that is being closed: nothing is to be done.
+            _ = group.inner.raft.trigger().elect(true).await;
+        }
+    }
+    left
+}
+
+fn is_needed(host: &Host, group: &Group) -> bool {
+    let inner = &group.inner;
+    match inner.believed_leader() {
+        None => !inner.elections.is_patient() && inner.is_voter(),
+        Some(leader) if leader == inner.me => false,
+        Some(leader) => (!host.is_alive(leader) || inner.doubts_leader()) && inner.is_voter(),
+    }
+}
+
+/// True if this node has reason to believe that the group has another leader than `candidate` and needs no election.
+///
+/// The leases that would say so run out while a group sleeps. Without this, a node that alone has lost sight of the leader would take the
+/// group over, and the old leader would take it back, for ever.
+pub fn vouches_for_leader(host: &Host, group: &Group, candidate: u64) -> bool {
+    let inner = &group.inner;
+    let leader = inner.believed_leader().filter(|leader| *leader != candidate && !inner.doubts_leader());
+    let vouches = leader.is_some_and(|leader| host.is_alive(leader));
+    if vouches {
+        reached!("vouched_for_leader");
+    }
+    vouches
+}
