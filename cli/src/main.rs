@@ -19,6 +19,10 @@ use exit::Failure;
 use output::{Format, Output};
 use std::process::ExitCode;
 
+/// Payloads are allocated on one thread and freed on another all the time: several times cheaper here than with the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(
     name = "floss",
