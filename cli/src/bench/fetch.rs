@@ -11,11 +11,25 @@ use std::time::{Duration, Instant};
 const COLUMNS: usize = 100;
 const PRUNED: usize = 10;
 const ROWS_PER_BATCH: usize = 1000;
-const BATCHES: usize = 320;
+/// 0.8 MB each. The nodes keep their newest 64 MB in memory.
+const HOT_BATCHES: usize = 60;
+const COLD_BATCHES: usize = 320;
 const PRUNED_SCANS_PER_ROUND: usize = 5;
 
 pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Result<Vec<Figure>, Failure> {
-    output.note(format!("fetch: {COLUMNS} columns, {} rows, {seconds} s", BATCHES * ROWS_PER_BATCH));
+    let mut figures = measure(cluster, "hot", HOT_BATCHES, seconds, output).await?;
+    figures.extend(measure(cluster, "cold", COLD_BATCHES, seconds, output).await?);
+    Ok(figures)
+}
+
+async fn measure(
+    cluster: &BenchCluster,
+    label: &str,
+    batches: usize,
+    seconds: u64,
+    output: &Output,
+) -> Result<Vec<Figure>, Failure> {
+    output.note(format!("fetch, {label}: {COLUMNS} columns, {} rows, {seconds} s", batches * ROWS_PER_BATCH));
     let connection = cluster
         .connect(|config| {
             config.scanner_log_max_poll_records = 1 << 20;
@@ -28,31 +42,32 @@ pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Resul
     let writer = table.new_append().and_then(|append| append.create_writer()).or_fail("open a writer")?;
     let batch = append::batch(&schema, COLUMNS, ROWS_PER_BATCH)?;
     let mut acks = Vec::new();
-    for _ in 0..BATCHES {
+    for _ in 0..batches {
         acks.push(writer.append_arrow_batch(batch.clone()).or_fail("append")?);
     }
     for ack in acks {
         ack.await.or_fail("append")?;
     }
     // Once unmeasured, then alternating, so that drift of the machine hits both alike.
-    scan(cluster, &table, COLUMNS).await?;
+    scan(cluster, &table, COLUMNS, batches).await?;
     let (mut all, mut pruned) = (Scanned::default(), Scanned::default());
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds) {
-        all.add(scan(cluster, &table, COLUMNS).await?);
+        all.add(scan(cluster, &table, COLUMNS, batches).await?);
         // Process clocks tick every 10 ms: a pruned scan alone is too short for them.
         for _ in 0..PRUNED_SCANS_PER_ROUND {
-            pruned.add(scan(cluster, &table, PRUNED).await?);
+            pruned.add(scan(cluster, &table, PRUNED, batches).await?);
         }
     }
+    let figure = |what: &str, value: f64, unit| Figure::new(format!("fetch {label}, {what}"), value, unit);
     Ok(vec![
-        Figure::new("fetch 100 columns", all.rows / all.wall / 1e3, "krows/s"),
-        Figure::new("fetch 10 of 100 columns", pruned.rows / pruned.wall / 1e3, "krows/s"),
-        Figure::new("fetch 10 columns to 100, rows/s", (pruned.rows / pruned.wall) / (all.rows / all.wall), "ratio"),
-        Figure::new("fetch 100 columns: all nodes", all.rows / all.cpu / 1e3, "krows per server CPU-s"),
-        Figure::new("fetch 10 of 100 columns: all nodes", pruned.rows / pruned.cpu / 1e3, "krows per server CPU-s"),
-        Figure::new("fetch 10 columns to 100, rows per server CPU-s", (pruned.rows / pruned.cpu) / (all.rows / all.cpu), "ratio"),
-        Figure::new("fetch 100 columns: server CPU", all.cpu / (all.rows * COLUMNS as f64 * 8.0 / 1e9), "CPU-s per GB"),
+        figure("100 columns", all.rows / all.wall / 1e3, "krows/s"),
+        figure("10 of 100 columns", pruned.rows / pruned.wall / 1e3, "krows/s"),
+        figure("10 columns to 100, rows/s", (pruned.rows / pruned.wall) / (all.rows / all.wall), "ratio"),
+        figure("100 columns: all nodes", all.rows / all.cpu / 1e3, "krows per server CPU-s"),
+        figure("10 of 100 columns: all nodes", pruned.rows / pruned.cpu / 1e3, "krows per server CPU-s"),
+        figure("10 columns to 100, rows per server CPU-s", (pruned.rows / pruned.cpu) / (all.rows / all.cpu), "ratio"),
+        figure("100 columns: server CPU", all.cpu / (all.rows * COLUMNS as f64 * 8.0 / 1e9), "CPU-s per GB"),
     ])
 }
 
@@ -65,15 +80,15 @@ struct Scanned {
 }
 
 impl Scanned {
-    fn add(&mut self, (wall, cpu): (f64, f64)) {
-        self.rows += (BATCHES * ROWS_PER_BATCH) as f64;
-        self.wall += wall;
-        self.cpu += cpu;
+    fn add(&mut self, scan: Scanned) {
+        self.rows += scan.rows;
+        self.wall += scan.wall;
+        self.cpu += scan.cpu;
     }
 }
 
-/// Reads the whole table; wall and server CPU seconds.
-async fn scan(cluster: &BenchCluster, table: &FlussTable<'_>, columns: usize) -> Result<(f64, f64), Failure> {
+/// Reads the whole table.
+async fn scan(cluster: &BenchCluster, table: &FlussTable<'_>, columns: usize, batches: usize) -> Result<Scanned, Failure> {
     let names: Vec<String> = (0..COLUMNS).step_by(COLUMNS / columns).map(|column| format!("c{column}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut scan = table.new_scan();
@@ -85,11 +100,11 @@ async fn scan(cluster: &BenchCluster, table: &FlussTable<'_>, columns: usize) ->
     let began = Instant::now();
     scanner.subscribe(0, EARLIEST_OFFSET).await.or_fail("subscribe")?;
     let mut rows = 0;
-    while rows < BATCHES * ROWS_PER_BATCH {
+    while rows < batches * ROWS_PER_BATCH {
         for batch in scanner.poll(Duration::from_secs(5)).await.or_fail("fetch")? {
             rows += batch.num_records();
         }
     }
     let wall = began.elapsed().as_secs_f64();
-    Ok((wall, cluster.cpu_seconds()? - cpu))
+    Ok(Scanned { rows: rows as f64, wall, cpu: cluster.cpu_seconds()? - cpu })
 }

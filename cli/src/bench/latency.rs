@@ -1,4 +1,4 @@
-//! One small batch at a time, until it is acknowledged.
+//! One small batch at a time, flushed, until it is acknowledged.
 
 use super::cluster::{BenchCluster, create, open};
 use super::probe::Probe;
@@ -25,7 +25,10 @@ pub async fn run(cluster: &BenchCluster, seconds: u64, output: &Output) -> Resul
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds + 1) {
         let start = Instant::now();
-        writer.append_arrow_batch(batch.clone()).or_fail("append")?.await.or_fail("append")?;
+        let ack = writer.append_arrow_batch(batch.clone()).or_fail("append")?;
+        // Without it the client waits for company for its batch timeout, which is at least 1 ms.
+        writer.flush().await.or_fail("flush")?;
+        ack.await.or_fail("append")?;
         let acked = start.elapsed().as_secs_f64();
         let synced = disk.once()?;
         if began.elapsed() > Duration::from_secs(1) {

@@ -37,7 +37,8 @@ const HEARTBEAT: u8 = 7;
 /// Nothing but a reason to wake.
 const WAKE: u8 = 8;
 
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Between attempts to reach a follower, four of each; then the last for ever: a thousand groups may wait for the same dead node.
+const RETRY_PAUSES_MS: [u64; 4] = [50, 100, 200, 400];
 /// Appends to one follower that may be on their way at once.
 const APPENDS_IN_FLIGHT: usize = 8;
 /// An append waits for the follower's disk, which a heartbeat does not: it may take this many heartbeat intervals.
@@ -206,7 +207,9 @@ impl RaftNetworkV2<Types> for Peer {
     }
 
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new(std::iter::repeat(RETRY_PAUSE)))
+        let growing = RETRY_PAUSES_MS.into_iter().flat_map(|pause_ms| std::iter::repeat_n(pause_ms, 4));
+        let pauses_ms = growing.chain(std::iter::repeat(RETRY_PAUSES_MS[RETRY_PAUSES_MS.len() - 1]));
+        Some(Backoff::new(pauses_ms.map(Duration::from_millis)))
     }
 }
 

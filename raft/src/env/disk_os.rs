@@ -1,6 +1,7 @@
 //! Real files below a root directory.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the one place where files are touched
 
+use super::buffers::Pool;
 use super::direct::{self, DirectFile};
 use super::disk::{Disk, DiskFile, DiskFuture};
 use bytes::Bytes;
@@ -17,11 +18,12 @@ const PIECES_PER_WRITE: usize = 512;
 
 pub struct OsDisk {
     root: PathBuf,
+    pool: Arc<Pool>,
 }
 
 impl OsDisk {
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, pool: Arc::default() }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -63,6 +65,7 @@ impl Disk for OsDisk {
     }
 
     fn create<'a>(&'a self, path: &'a str, bytes: u64) -> DiskFuture<'a, Arc<dyn DiskFile>> {
+        let pool = self.pool.clone();
         blocking(self.path(path), move |path| {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
             let mut position = direct::fill(path, bytes)?;
@@ -72,12 +75,13 @@ impl Disk for OsDisk {
                 file.write_all_at(&zeros[..now as usize], position)?;
                 position += now;
             }
-            Ok(Arc::new(OsFile::new(path, file)) as Arc<dyn DiskFile>)
+            Ok(Arc::new(OsFile::new(path, file, pool)) as Arc<dyn DiskFile>)
         })
     }
 
     fn open<'a>(&'a self, path: &'a str) -> DiskFuture<'a, Arc<dyn DiskFile>> {
-        blocking(self.path(path), |path| Ok(Arc::new(OsFile::new(path, open_both(path)?)) as Arc<dyn DiskFile>))
+        let pool = self.pool.clone();
+        blocking(self.path(path), move |path| Ok(Arc::new(OsFile::new(path, open_both(path)?, pool)) as Arc<dyn DiskFile>))
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> DiskFuture<'a, ()> {
@@ -113,11 +117,12 @@ struct OsFile {
     file: Arc<File>,
     /// Opened with the first durable write.
     direct: Arc<OnceLock<Option<DirectFile>>>,
+    pool: Arc<Pool>,
 }
 
 impl OsFile {
-    fn new(path: &Path, file: File) -> Self {
-        Self { path: path.to_path_buf(), file: Arc::new(file), direct: Arc::default() }
+    fn new(path: &Path, file: File, pool: Arc<Pool>) -> Self {
+        Self { path: path.to_path_buf(), file: Arc::new(file), direct: Arc::default(), pool }
     }
 }
 
@@ -127,13 +132,13 @@ impl DiskFile for OsFile {
     }
 
     fn read_at<'a>(&'a self, position: u64, bytes: usize) -> DiskFuture<'a, Bytes> {
-        let file = self.file.clone();
+        let (file, pool) = (self.file.clone(), self.pool.clone());
         let read = move |path: &Path| {
-            let mut buffer = vec![0; bytes];
-            file.read_exact_at(&mut buffer, position).map_err(|error| {
+            let mut buffer = pool.take(bytes);
+            file.read_exact_at(buffer.room(), position).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {bytes} bytes at position={position}: {error}", path.display()))
             })?;
-            Ok(Bytes::from(buffer))
+            Ok(buffer.freeze())
         };
         if bytes <= READ_IN_PLACE_BYTES_MAX {
             return Box::pin(std::future::ready(read(&self.path)));

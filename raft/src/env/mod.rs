@@ -1,6 +1,8 @@
 //! The seams to the outside: disk, clock, runtime. The only place that names tokio or madsim.
 #![allow(clippy::disallowed_methods)] // the one place where the real clock, files and threads are
 
+#[cfg(not(madsim))]
+mod buffers;
 pub mod clock;
 #[cfg(not(madsim))]
 mod direct;
