@@ -35,7 +35,8 @@ pub fn spawn(dir: &Path, node: &NodeState) -> Result<u32, Failure> {
 pub fn status(node: &NodeState) -> &'static str {
     let Ok(command) = std::fs::read(format!("/proc/{}/cmdline", node.pid)) else { return "down" };
     let config = format!("node-{}/floss.toml", node.id);
-    if !String::from_utf8_lossy(&command).contains(&config) {
+    // Empty for a moment while the program is being started, and for one that has ended.
+    if !command.is_empty() && !String::from_utf8_lossy(&command).contains(&config) {
         return "down";
     }
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).unwrap_or_default();
