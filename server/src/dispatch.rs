@@ -3,7 +3,7 @@
 use crate::handlers::{
     database, fetch, health, init_writer, kv_snapshot, limit_scan, lookup, metadata, offsets, produce, put_kv,
 };
-use crate::handlers::{table, table_stats, token, versions};
+use crate::handlers::{scan_kv, table, table_stats, token, versions};
 use crate::net::answer::{Answer, Refusal};
 use crate::net::connection::{Connection, Service};
 use crate::shared::Shared;
@@ -49,6 +49,7 @@ pub(crate) const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::ReleaseKvSnapshotLease, 0..=0),
     (ApiKey::DropKvSnapshotLease, 0..=0),
     (ApiKey::GetTableStats, 0..=0),
+    (ApiKey::ScanKv, 0..=0),
     (ApiKey::GetClusterHealth, 0..=0),
     (ApiKey::ListKvSnapshots, 0..=0),
 ];
@@ -103,6 +104,7 @@ impl Dispatch {
             ApiKey::ListOffsets => self.with(body, offsets::list_offsets),
             ApiKey::Lookup => self.with(body, lookup::lookup),
             ApiKey::PrefixLookup => self.with(body, lookup::prefix_lookup),
+            ApiKey::ScanKv => self.with(body, scan_kv::scan_kv),
             ApiKey::GetTableStats => self.with(body, table_stats::table_stats),
             ApiKey::GetLatestKvSnapshots => self.with(body, kv_snapshot::latest),
             ApiKey::GetKvSnapshotMetadata => self.with(body, kv_snapshot::metadata),

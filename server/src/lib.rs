@@ -22,5 +22,6 @@ pub mod os;
 mod ports;
 mod reconcile;
 mod replica;
+mod scanners;
 mod shared;
 mod stop;

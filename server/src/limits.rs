@@ -41,6 +41,15 @@ pub const LIMIT_SCAN_BYTES_MAX: usize = 64 << 20;
 pub const KV_FOLD_BYTES: usize = 4 << 20;
 /// Rows in one answer to a prefix lookup of one key take at most this much.
 pub const PREFIX_LOOKUP_BYTES_MAX: usize = 64 << 20;
+/// Rows in one answer of a KV scan take at most about this much.
+pub const SCAN_STEP_BYTES_MAX: usize = 10 << 20;
+/// A KV scan that nobody continues ends after this long.
+pub const SCAN_IDLE_MAX: Duration = Duration::from_secs(600);
+/// KV scans open at once; at the limit the next one gets error 69.
+pub const SCANS_PER_BUCKET_MAX: usize = 8;
+pub const SCANS_PER_NODE_MAX: usize = 200;
+/// Ended scans whose clients are told so, and not that they never were.
+pub const SCANS_EXPIRED_REMEMBERED: usize = 1_000;
 /// Longest wait for acks that a client may ask for.
 pub const ACK_WAIT_MAX: Duration = Duration::from_secs(120);
 /// A read that needs proof of leadership gives up after this long.

@@ -18,6 +18,7 @@ use crate::ports::Ports;
 use crate::replica::replica::Replica;
 use crate::replica::set::Replicas;
 use crate::replica::upkeep;
+use crate::scanners::{self, Scanners};
 use crate::shared::Shared;
 use crate::stop::{self, Stopper};
 use floss_protocol::ids::TableBucket;
@@ -103,6 +104,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         leaders,
         replicas: Arc::new(Replicas::default()),
         projections: Projections::default(),
+        scanners: Arc::new(Scanners::new(identity.incarnation.wrapping_add(identity.boot))),
         kv: seams.kv,
     });
     let news = Arc::new(Notify::new());
@@ -125,6 +127,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
     let fatal = Arc::new(Fatal::default());
     tasks.spawn(form(forming, machine, fatal.clone()));
     tasks.spawn(ping_on_news(host.clone(), news));
+    tasks.spawn(scanners::run_purge(shared.scanners.clone()));
     tasks.spawn(upkeep::run(shared.replicas.clone(), shared.tuning.clone()));
     if let Some(listener) = ports.admin {
         tasks.spawn(admin::run(listener, shared.clone(), tasks.clone()));

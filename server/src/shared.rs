@@ -5,6 +5,7 @@ use crate::coordinator::catalog::Catalog;
 use crate::coordinator::leaders::LeaderTable;
 use crate::handlers::projection::Projections;
 use crate::replica::set::Replicas;
+use crate::scanners::Scanners;
 use floss_raft::env::clock::Clock;
 use floss_raft::types::NodeId;
 use floss_tablet::kv::store::KvStore;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub leaders: Arc<LeaderTable>,
     pub replicas: Arc<Replicas>,
     pub projections: Projections,
+    pub scanners: Arc<Scanners>,
     /// The rows of all primary-key buckets, by the number of their group.
     pub kv: Arc<dyn KvStore>,
 }

@@ -4,8 +4,12 @@
 mod support;
 
 use bytes::Bytes;
+use floss_protocol::ids::SchemaId;
+use floss_protocol::kv_batch::KvBatchBuilder;
 use floss_protocol::log_batch::LogBatchBuilder;
+use floss_protocol::row::{Value, encode_compacted_key, encode_compacted_row};
 use floss_protocol::rpc;
+use floss_protocol::schema::{DataType, TypeKind};
 use floss_raft::env::runtime::block_on;
 use floss_raft::env::runtime::time::Instant;
 use std::time::Duration;
@@ -299,7 +303,7 @@ fn only_what_is_served_is_advertised() {
         let keys: Vec<i32> = versions.api_versions.iter().map(|api| api.api_key).collect();
         let expected = [
             1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1014, 1015, 1016, 1017, 1021, 1023,
-            1024, 1025, 1026, 1033, 1034, 1035, 1056, 1057, 1058, 1059, 1062, 1064,
+            1024, 1025, 1026, 1033, 1034, 1035, 1056, 1057, 1058, 1059, 1061, 1062, 1064,
         ];
         assert_eq!(keys, expected);
         // Everything advertised has a handler: an empty body gets an answer of its own, never "unsupported".
@@ -388,6 +392,91 @@ fn wrong_kinds_of_tables_are_refused_per_bucket() {
         assert_eq!(response.buckets_resp[0].error_code, Some(20));
         let response: rpc::LookupResponse = client.call(1017, &lookup(rows)).await.expect("answer");
         assert_eq!(response.buckets_resp[0].values, [rpc::PbValue { values: None }]);
+        cluster.stop().await;
+    });
+}
+
+/// Rows (id, name) of `key_table`.
+fn kv_batch(rows: &[(i32, Option<&str>)]) -> Bytes {
+    let mut batch = KvBatchBuilder::new(SchemaId(1));
+    for (id, name) in rows {
+        let key = encode_compacted_key(&[Value::Int(*id)], [DataType::not_null(TypeKind::Int)].iter()).expect("a key");
+        match name {
+            Some(name) => {
+                let types = [DataType::not_null(TypeKind::Int), TypeKind::String.into()];
+                let row = encode_compacted_row(&[Value::Int(*id), Value::Text((*name).to_owned())], types.iter()).expect("a row");
+                batch.upsert(&key, &row);
+            }
+            None => {
+                batch.delete(&key);
+            }
+        }
+    }
+    batch.build()
+}
+
+/// The last byte of each value: names have one letter.
+fn letters(records: Option<Bytes>) -> String {
+    let Some(records) = records else { return String::new() };
+    let values = floss_protocol::kv_batch::ValueRecords::new(&records).expect("a value batch");
+    values.map(|value| char::from(*value.expect("a value").1.last().expect("not empty"))).collect()
+}
+
+#[test]
+fn a_kv_scan_sees_the_moment_of_its_first_call() {
+    block_on(async {
+        let cluster = one_node().await;
+        let mut client = cluster.client(1).await;
+        client.create_table("rows", &key_table()).await.expect("create");
+        let table_id = client.table_id("rows").await;
+        let put = |rows: &[(i32, Option<&str>)]| rpc::PutKvRequest {
+            acks: -1,
+            table_id,
+            timeout_ms: 5_000,
+            buckets_req: vec![rpc::PbPutKvReqForBucket { bucket_id: 0, records: kv_batch(rows), ..Default::default() }],
+            ..Default::default()
+        };
+        let first = put(&[(1, Some("a")), (2, Some("b")), (3, Some("c")), (4, Some("d"))]);
+        let response: rpc::PutKvResponse = client.call(1016, &first).await.expect("put");
+        assert_eq!((response.buckets_resp[0].error_code, response.buckets_resp[0].log_end_offset), (None, Some(4)));
+        let bucket = rpc::PbScanReqForBucket { table_id, bucket_id: 0, ..Default::default() };
+        let opening = rpc::ScanKvRequest {
+            bucket_scan_req: Some(bucket),
+            call_seq_id: Some(0),
+            batch_size_bytes: Some(1),
+            ..Default::default()
+        };
+        let opened: rpc::ScanKvResponse = client.call(1061, &opening).await.expect("open");
+        assert_eq!((opened.error_code, opened.has_more_results, opened.log_offset), (None, Some(true), Some(4)));
+        assert_eq!(letters(opened.records), "a");
+        let changes = put(&[(1, Some("z")), (2, None), (3, Some("y")), (9, Some("x"))]);
+        let _: rpc::PutKvResponse = client.call(1016, &changes).await.expect("put");
+        let scanner_id = opened.scanner_id;
+        let next = |call| rpc::ScanKvRequest {
+            scanner_id: scanner_id.clone(),
+            call_seq_id: Some(call),
+            batch_size_bytes: Some(1),
+            ..Default::default()
+        };
+        let wrong: rpc::ScanKvResponse = client.call(1061, &next(2)).await.expect("answer");
+        assert_eq!(wrong.error_code, Some(68));
+        let mut seen = String::new();
+        for call in 1..10 {
+            let step: rpc::ScanKvResponse = client.call(1061, &next(call)).await.expect("answer");
+            assert_eq!((step.error_code, step.log_offset), (None, None));
+            seen += &letters(step.records);
+            if step.has_more_results == Some(false) {
+                break;
+            }
+        }
+        assert_eq!(seen, "bcd");
+        let over: rpc::ScanKvResponse = client.call(1061, &next(5)).await.expect("answer");
+        assert_eq!(over.error_code, Some(67));
+        let limit: rpc::LimitScanResponse = client
+            .call(1033, &rpc::LimitScanRequest { table_id, bucket_id: 0, limit: 2, ..Default::default() })
+            .await
+            .expect("scan");
+        assert_eq!((limit.is_log_table, letters(limit.records)), (Some(false), "zy".to_owned()));
         cluster.stop().await;
     });
 }

@@ -12,6 +12,7 @@ pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod projection;
 pub(crate) mod put_kv;
+pub(crate) mod scan_kv;
 pub(crate) mod table;
 pub(crate) mod table_stats;
 pub(crate) mod token;

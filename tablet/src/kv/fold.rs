@@ -1,6 +1,7 @@
 //! One bucket's rows as a replica keeps them: the fold of the changelog, entry by entry.
 
 use super::changelog::{Change, read_changes};
+use super::scan::{ScanId, ScanStep, Scans};
 use super::store::{KvBucketId, KvPosition, KvRange, KvRow, KvStore, KvStoreError, KvView};
 use super::table::KvTable;
 use crate::command::Command;
@@ -24,6 +25,7 @@ pub struct KvBucket {
     table: Arc<KvTable>,
     /// Of the last entry seen here; `raft_index` is at or above what the store says, by entries without rows.
     position: KvPosition,
+    scans: Scans,
 }
 
 /// What became of an entry.
@@ -41,7 +43,7 @@ impl KvBucket {
     /// Errors: the store cannot tell its position.
     pub fn open(id: KvBucketId, store: Arc<dyn KvStore>, table: Arc<KvTable>) -> Result<Self, KvStoreError> {
         let position = store.position(id)?;
-        Ok(Self { id, store, table, position })
+        Ok(Self { id, store, table, position, scans: Scans::default() })
     }
 
     pub fn table(&self) -> &Arc<KvTable> {
@@ -142,12 +144,28 @@ impl KvBucket {
         (key, Some(value))
     }
 
-    fn write(&self, rows: &[KvRow], position: KvPosition) {
+    fn write(&mut self, rows: &[KvRow], position: KvPosition) {
         let fail = |error: KvStoreError| panic!("bucket {}: {error} (this disk)", self.id.0);
+        self.scans.remember(&*self.store, self.id, rows).unwrap_or_else(fail);
         if mutant!("K08") {
             self.store.write(self.id, &[], position).unwrap_or_else(fail);
         }
         self.store.write(self.id, rows, position).unwrap_or_else(fail);
+    }
+
+    /// A scan of the rows as they are now, of at most `rows_max` of them.
+    pub fn open_scan(&mut self, rows_max: usize) -> ScanId {
+        self.scans.open(rows_max)
+    }
+
+    /// The next rows of a scan; `None` if it is not open (any more).
+    pub fn step_scan(&mut self, scan: ScanId, bytes_max: usize) -> Result<Option<ScanStep>, KvStoreError> {
+        self.scans.step(&*self.store, self.id, scan, bytes_max)
+    }
+
+    /// Does nothing if it is not open.
+    pub fn close_scan(&mut self, scan: ScanId) {
+        self.scans.close(scan);
     }
 
     /// Reads without holding the bucket.

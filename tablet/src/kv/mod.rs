@@ -3,7 +3,7 @@
 //! The leader decides (`decide`, with `merge` and `pending`) and makes one changelog batch (`changelog`, `arrow`); only that is
 //! replicated. Every replica folds it into its store (`fold`, `store`), so the stored rows are the fold of the changelog (I8).
 //!
-//! Reading order: `table`, `row`, `store`, `mem`, `rocks`, `merge`, `aggregate`, `decide`, `arrow`, `changelog`, `pending`, `prepare`, `fold`.
+//! Reading order: `table`, `row`, `store`, `mem`, `rocks`, `merge`, `aggregate`, `decide`, `arrow`, `changelog`, `pending`, `prepare`, `scan`, `fold`.
 
 mod aggregate;
 mod arrow;
@@ -17,6 +17,7 @@ pub mod prepare;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 mod row;
+pub mod scan;
 pub mod store;
 pub mod table;
 
