@@ -253,6 +253,9 @@ impl Nemesis {
                     if loss.lost_sectors + loss.lost_names > 0 {
                         self.recorder.effective(active.fault.kind());
                     }
+                    if loss.torn_files > 0 {
+                        self.recorder.effective("torn-file");
+                    }
                 }
                 _ => {
                     if self.cluster.crash(*node) {
