@@ -94,6 +94,11 @@ impl Group {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Not another replica of the same group, opened later.
+    pub(crate) fn is_same(&self, other: &Group) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     pub fn id(&self) -> GroupId {
         self.inner.id
     }
@@ -337,8 +342,11 @@ impl Group {
     /// Answers a Raft message.
     pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         let inner = &self.inner;
-        if network::is_wake(method) {
+        if network::is_wake(method) || network::is_pre_vote(method) {
+            // A leader asks nobody for a vote. Its node's restart may have been noticed before this one's own.
             inner.doubt(from);
+        } else if network::is_append(method) && inner.believed_leader() == Some(from) {
+            inner.elections.trust();
         }
         inner.inbox.serve(&inner.raft, &inner.shared, from, method, body).await
     }

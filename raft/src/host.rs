@@ -36,6 +36,8 @@ const OPEN_WAIT: Duration = Duration::from_millis(300);
 const FIRST_ELECTION_WAIT: Duration = Duration::from_millis(1_500);
 /// Where it was started by hand, it is tried again after this long.
 const SECOND_TRY_WAIT: Duration = Duration::from_millis(600);
+/// A replica that failed says so this often.
+const WAKE_EVERY: Duration = Duration::from_millis(2_000);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries per AppendEntries; their bytes are bounded by the reader.
 const APPEND_ENTRIES_MAX: u64 = 64;
@@ -183,9 +185,14 @@ impl Host {
             return;
         }
         // The others may sleep in the belief that this node still leads: it is alive, only this replica is not.
+        // More than once: a node that restarts believes again what its last vote says.
         let (voters, learners) = group.members();
-        for node in voters.into_iter().chain(learners).filter(|node| *node != self.inner.config.node_id) {
-            network::send_wake(&*self.inner.transport, group.id(), node);
+        let others: Vec<NodeId> = voters.into_iter().chain(learners).filter(|node| *node != self.inner.config.node_id).collect();
+        while !self.inner.closing.load(Ordering::SeqCst) && self.group(group.id()).is_some_and(|now| now.is_same(&group)) {
+            for node in &others {
+                network::send_wake(&*self.inner.transport, group.id(), *node);
+            }
+            time::sleep(WAKE_EVERY).await;
         }
     }
 

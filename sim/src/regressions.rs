@@ -28,4 +28,9 @@ pub const REGRESSIONS: &[Regression] = &[
         plan: include_str!("../plans/seed-47-60.json"),
         story: "I7: a deposed leader, cut off, refused a batch whose predecessors it had not seen",
     },
+    Regression {
+        name: "seed-59-60",
+        plan: include_str!("../plans/seed-59-60.json"),
+        story: "liveness: restarted followers believed their last vote, whose leader had restarted too and could not win",
+    },
 ];

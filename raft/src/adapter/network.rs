@@ -255,6 +255,11 @@ pub fn is_pre_vote(method: u8) -> bool {
     method == PRE_VOTE
 }
 
+/// What only a leader sends.
+pub fn is_append(method: u8) -> bool {
+    method == APPEND || method == HEARTBEAT
+}
+
 /// Somebody says that the leader may be gone although its node is there.
 pub fn is_wake(method: u8) -> bool {
     method == WAKE

@@ -45,6 +45,11 @@ impl Elections {
         self.state().doubted_term = Some(term);
     }
 
+    /// The leader shows that it leads: an old message had cast doubt on it.
+    pub fn trust(&self) {
+        self.state().doubted_term = None;
+    }
+
     pub fn doubted_term(&self) -> Option<u64> {
         self.state().doubted_term
     }
