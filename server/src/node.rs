@@ -17,7 +17,7 @@ use crate::observer::Observer;
 use crate::ports::Ports;
 use crate::replica::replica::Replica;
 use crate::replica::set::Replicas;
-use crate::replica::upkeep;
+use crate::replica::{kv, upkeep};
 use crate::scanners::{self, Scanners};
 use crate::shared::Shared;
 use crate::stop::{self, Stopper};
@@ -128,6 +128,7 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
     tasks.spawn(form(forming, machine, fatal.clone()));
     tasks.spawn(ping_on_news(host.clone(), news));
     tasks.spawn(scanners::run_purge(shared.scanners.clone()));
+    tasks.spawn(kv::run_flush(shared.kv.clone()));
     tasks.spawn(upkeep::run(shared.replicas.clone(), shared.tuning.clone()));
     if let Some(listener) = ports.admin {
         tasks.spawn(admin::run(listener, shared.clone(), tasks.clone()));

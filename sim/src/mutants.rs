@@ -37,6 +37,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("K05", "a delete of an absent key is written: tablet's kv model test", &[]),
     mutant("K07", "a partial update sets the other columns to null: tablet's kv model test", &[]),
     mutant("K08", "the position is written before the rows, not with them: tablet's kv model test", &[]),
+    mutant("K09", "after a restart the fold starts one entry late: tablet's kv model test", &[]),
     mutant("K13", "an equal version does not replace: tablet's kv model test", &[]),
     mutant("K14", "the end of a prefix has no carry: the contract of kv stores", &[]),
     mutant("K15", "the row count counts updates: tablet's kv model test", &[]),

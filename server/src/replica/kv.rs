@@ -2,14 +2,14 @@
 
 use super::error::ReplicaError;
 use super::replica::{Core, Replica};
-use crate::limits::{KV_FOLD_BYTES, READ_BARRIER_WAIT};
+use crate::limits::{KV_FLUSH_PAUSE, KV_FOLD_BYTES, READ_BARRIER_WAIT};
 use bytes::Bytes;
 use floss_protocol::reached;
 use floss_raft::env::runtime::{select, time};
 use floss_raft::group::Group;
 use floss_tablet::command::Command;
 use floss_tablet::kv::fold::{Folded, KvBucket, KvReader};
-use floss_tablet::kv::store::{KvRange, KvStoreError};
+use floss_tablet::kv::store::{KvRange, KvStore, KvStoreError};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +108,16 @@ impl Replica {
             }
         }
         progress
+    }
+}
+
+/// Asks the store for a flush now and then, so that a restart folds little; runs until it is dropped.
+pub(crate) async fn run_flush(store: Arc<dyn KvStore>) {
+    loop {
+        time::sleep(KV_FLUSH_PAUSE).await;
+        if let Err(error) = store.flush_soon() {
+            tracing::warn!(%error, "rows are not flushed");
+        }
     }
 }
 

@@ -42,7 +42,10 @@ pub enum Folded {
 impl KvBucket {
     /// Errors: the store cannot tell its position.
     pub fn open(id: KvBucketId, store: Arc<dyn KvStore>, table: Arc<KvTable>) -> Result<Self, KvStoreError> {
-        let position = store.position(id)?;
+        let mut position = store.position(id)?;
+        if mutant!("K09") && position.raft_index > 0 {
+            position.raft_index += 1;
+        }
         Ok(Self { id, store, table, position, scans: Scans::default() })
     }
 

@@ -147,6 +147,10 @@ impl KvStore for MemKvStore {
         Ok(())
     }
 
+    fn flush_soon(&self) -> Result<(), KvStoreError> {
+        self.flush()
+    }
+
     fn with_view(&self, bucket: KvBucketId, serve: &mut dyn FnMut(&dyn KvView)) -> Result<(), KvStoreError> {
         let view = self.inner().current.get(&bucket).cloned().unwrap_or_default();
         serve(&view);

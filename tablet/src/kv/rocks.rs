@@ -215,6 +215,12 @@ impl KvStore for RocksKvStore {
         self.db.flush_opt(&options).map_err(failed("flush"))
     }
 
+    fn flush_soon(&self) -> Result<(), KvStoreError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.db.flush_opt(&options).map_err(failed("flush"))
+    }
+
     fn with_view(&self, bucket: KvBucketId, serve: &mut dyn FnMut(&dyn KvView)) -> Result<(), KvStoreError> {
         serve(&RocksView { snapshot: self.db.snapshot(), bucket });
         Ok(())

@@ -89,6 +89,9 @@ pub trait KvStore: Debug + Send + Sync + 'static {
     /// Once it returns, no crash takes back what was written before the call.
     fn flush(&self) -> Result<(), KvStoreError>;
 
+    /// Asks for a flush and does not wait for it: bounds what is folded again after a crash.
+    fn flush_soon(&self) -> Result<(), KvStoreError>;
+
     /// Calls `serve` with a view that later writes do not change.
     fn with_view(&self, bucket: KvBucketId, serve: &mut dyn FnMut(&dyn KvView)) -> Result<(), KvStoreError>;
 
