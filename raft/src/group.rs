@@ -32,7 +32,7 @@ use std::time::Duration;
 /// How long a woken leader may take to prove that it still leads.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One shared quorum round; callers have their own, shorter patience.
-const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(3);
 const COMPACT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -397,6 +397,11 @@ impl GroupInner {
     fn stir(&self) {
         self.active_at_ms.store(self.age_ms().max(1), Ordering::Relaxed);
         self.wake();
+    }
+
+    /// Somebody waits for a quorum round: an answer that was lost is only made good by the next heartbeat.
+    pub fn is_asked(&self) -> bool {
+        self.barriers.lock().expect("no panic happens while barriers are held").running
     }
 
     /// Since the last [`Self::stir`]; for ever if there was none.

@@ -22,7 +22,7 @@ pub async fn run(host: Host) {
 /// Starts or stops the group's heartbeats by what is known now.
 pub fn settle(host: &Host, group: &Group) {
     let leads = group.inner.believed_leader() == Some(group.inner.me);
-    let used = group.inner.quiet_ms() < host.inner.config.sleep_after_ms;
+    let used = group.inner.is_asked() || group.inner.quiet_ms() < host.inner.config.sleep_after_ms;
     if leads && (used || is_unsettled(host, group)) { group.inner.wake() } else { group.inner.sleep() }
 }
 
