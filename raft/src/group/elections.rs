@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The first attempt comes within this time, so that two replicas seldom start together.
 const FIRST_MS_MAX: u64 = 60;
 /// From one attempt to the next, at least; at most half as much again. Later attempts: the last of these.
-const PAUSES_MS: [u64; 6] = [120, 120, 200, 400, 800, 1_600];
+const PAUSES_MS: [u64; 5] = [120, 120, 200, 400, 800];
 
 #[derive(Default)]
 pub struct Elections {

@@ -2,8 +2,9 @@
 //!
 //! Nobody campaigns while the leader's node answers the failure detector: thousands of groups then need no timers, and a node that is short
 //! of time does not make it worse. That the node answers does not prove that its replica leads. It is enough: a replica
-//! that does not lead (any more) knows a leader of a newer term, of which the same holds, or none, and then it campaigns. Where the leader's
-//! node is there but has lost its leadership for sure (it was restarted, its replica failed), that term's leader is *doubted*.
+//! that does not lead (any more) knows a leader of a newer term, of which the same holds, or none, and then it campaigns. It may not win, its
+//! log may be the shorter one; so a leader that campaigns, was restarted, or whose replica failed, is *doubted*: who doubts
+//! campaigns too.
 //!
 //! Attempts are questions (pre-votes) first, so one that comes too early costs a message. They are spread: by chance, by a
 //! limit per round, and further apart the longer they come to nothing.
