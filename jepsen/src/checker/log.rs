@@ -95,6 +95,8 @@ fn check_values(
 }
 
 /// Per fault that left a quorum: the longest time that any writer went without an acknowledgement around it. Sorted.
+///
+/// A wait during which the quorum was lost, too, says nothing about that fault.
 fn stalls(events: &[Event]) -> Vec<u64> {
     let mut acks: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
     for event in events {
@@ -102,19 +104,31 @@ fn stalls(events: &[Event]) -> Vec<u64> {
             acks.entry(value.writer).or_default().push(*at_us);
         }
     }
+    let lost: Vec<u64> = events.iter().filter_map(quorum_lost).collect();
+    let is_of_its_own = |from: u64, to: u64| !lost.iter().any(|at| (from..=to).contains(at));
     let mut worst = Vec::new();
     for event in events {
         let Event::Fault { at_us, quorum_left: true, .. } = event else { continue };
         // The gap that the fault falls into, or the one after it if an answer was already under way.
         let gap = |times: &Vec<u64>| {
             let after = times.partition_point(|time| time <= at_us);
-            let pair = |index: usize| Some(times.get(index)? - times.get(index.checked_sub(1)?)?);
+            let pair = |index: usize| {
+                let (from, to) = (*times.get(index.checked_sub(1)?)?, *times.get(index)?);
+                is_of_its_own(from, to).then(|| to - from)
+            };
             (after..after + IN_FLIGHT_ANSWERS).filter_map(pair).max()
         };
         worst.extend(acks.values().filter_map(gap).max());
     }
     worst.sort_unstable();
     worst
+}
+
+fn quorum_lost(event: &Event) -> Option<u64> {
+    match event {
+        Event::Fault { at_us, quorum_left: false, .. } => Some(*at_us),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
