@@ -206,12 +206,14 @@ impl Group {
         let snapshot = log.snapshot.map_or(0, |snapshot| snapshot.last.index);
         // The machine stands at its stored snapshot before openraft's figures say so: after a start, and after an install.
         let applied = metrics.last_applied.as_ref().map_or(0, |id| id.index + 1).max(snapshot);
+        // Behind a snapshot that is still being installed, openraft has accepted entries that the journal cannot take yet.
+        let accepted = metrics.last_log_index.map_or(0, |index| index + 1);
         Pointers {
             purged: index(log.purged),
             snapshot,
             applied,
             committed: metrics.local_committed.as_ref().map_or(0, |id| id.index + 1).max(applied),
-            last: index(log.last).max(applied),
+            last: index(log.last).max(accepted).max(applied),
             term: metrics.current_term,
         }
     }

@@ -24,6 +24,11 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "I2: a leader restarted after a failed sync led its old term again and gave an index to another entry",
     },
     Regression {
+        name: "seed-265-60",
+        plan: include_str!("../plans/seed-265-60.json"),
+        story: "I5: committed above last while a snapshot was being installed on a slow disk; the figures came from two places",
+    },
+    Regression {
         name: "seed-47-60",
         plan: include_str!("../plans/seed-47-60.json"),
         story: "I7: a deposed leader, cut off, refused a batch whose predecessors it had not seen",
