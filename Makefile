@@ -31,14 +31,15 @@ unit:
 	@cargo test -q --workspace
 sim-build: setup
 	@$(SIM_CARGO) build -q --target $(SIM_TARGET) -p floss-sim
+	@mkdir -p $(dir $(FLOSS)) && ln -sf $(SIM) $(dir $(FLOSS))floss-sim
 sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n] [PLAN=file]
 	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(SEED)$(PLAN),,--regressions) $(addprefix --plan ,$(PLAN)) --out $(SIM_OUT)
 sim-smoke: sim-build ## what CI runs of it: known seeds, 8 others, one planted bug; under 2 minutes
 	@scripts/sim-smoke $(SIM) $(SIM_OUT) $(JOBS)
 sweep: sim-build ## many seeds: make sweep N=500
-	@$(SIM) run --seeds 1..$(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) --out $(SIM_OUT)
-mutants: sim-build ## planted bugs: how many seeds until each is caught: make mutants [IDS=R01,L04] [N=200]
-	@$(SIM) mutants --seeds $(or $(N),200) -j $(JOBS) $(addprefix --ids ,$(IDS)) --out $(SIM_OUT)
+	@$(SIM) sweep -n $(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) --out $(SIM_OUT)
+mutants: sim-build ## planted bugs: how many seeds until each is caught; writes docs/MUTANTS.md: make mutants [IDS=R01,L04] [N=200]
+	@$(SIM) mutants --seeds $(or $(N),200) -j $(JOBS) $(if $(IDS),--ids $(IDS),--minimise 60 --table docs/MUTANTS.md) --out $(SIM_OUT)
 clients: setup ## the official clients against three real nodes: fluss-rs suite, pyfluss
 	@scripts/clients
 test: setup ## everything CI runs

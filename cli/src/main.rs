@@ -13,6 +13,7 @@ mod dev;
 mod exit;
 mod output;
 mod serve;
+mod sim;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;
@@ -33,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
                   floss append shop.orders orders.jsonl         load rows\n  \
                   floss scan shop.orders --columns id,price     read them back\n\n\
                   Exit codes: 0 ok, 1 failed, 2 usage, 3 cluster unreachable, 4 not found, 5 unhealthy, 6 timed out,\n\
-                  7 not allowed, 8 partly done, 130 interrupted"
+                  7 not allowed, 8 partly done, 10 a promise was broken (sim), 11 nothing was exercised (sim), 130 interrupted"
 )]
 struct Cli {
     #[command(flatten)]
@@ -94,6 +95,12 @@ enum Verb {
     /// Measure, as ratios inside one run
     #[command(subcommand)]
     Bench(bench::BenchVerb),
+    /// Simulate whole clusters under faults, from seeds; `floss sim help` tells the verbs
+    #[command(disable_help_flag = true)]
+    Sim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -110,6 +117,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     if let Verb::Server(verb) = cli.verb {
         return serve::run(verb);
+    }
+    if let Verb::Sim { arguments } = &cli.verb {
+        return Err(sim::run(arguments));
     }
     let output = Output::new(cli.global.output);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -132,7 +142,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn verbs(verb: Verb, global: &Global, output: &Output) -> Result<(), Failure> {
     match verb {
-        Verb::Server(_) => unreachable!("handled before the client runtime exists"),
+        Verb::Server(_) | Verb::Sim { .. } => unreachable!("handled before the client runtime exists"),
         Verb::Dev(verb) => dev::run(verb, output).await,
         Verb::Cluster(verb) => admin::cluster::run(verb, global, output).await,
         Verb::Node(verb) => admin::node::run(verb, global, output).await,

@@ -141,7 +141,18 @@ pub enum Event {
     Broken {
         what: String,
     },
-    /// Fault, restart, heal: for people.
+    /// An action of the plan begins; `nodes` are those that its target meant at this moment.
+    FaultBegins {
+        action: usize,
+        what: String,
+        nodes: Vec<NodeNo>,
+    },
+    /// What it broke is mended.
+    FaultEnds {
+        action: usize,
+        what: String,
+    },
+    /// For people.
     Note {
         text: String,
     },
@@ -196,6 +207,8 @@ impl fmt::Display for Event {
                 replicas.iter().try_for_each(|replica| write!(f, " | {replica}"))
             }
             Self::Broken { what } => write!(f, "broken {what}"),
+            Self::FaultBegins { action, what, nodes } => write!(f, "fault {action} {what} nodes={nodes:?}"),
+            Self::FaultEnds { action, what } => write!(f, "mended {action} {what}"),
             Self::Note { text } => write!(f, "note {text}"),
             Self::Boot { node, boot } => write!(f, "boot n{node} boot={boot}"),
             Self::Down { node, boot } => write!(f, "down n{node} boot={boot}"),

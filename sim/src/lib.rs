@@ -4,7 +4,7 @@
 //! bug. Only with `--cfg madsim` does it run clusters; the judging parts compile everywhere.
 //! Must not know: how the server works inside, beyond what `server::node` shows.
 //! Reading order: `draw`, `plan`, `history`, `oracle`, `recorder`, `disk`, `network`, `cluster`, `client`, `workload`, `nemesis`, `run`,
-//! `parent`, `mutants`, `regressions`.
+//! `parent`, `minimise`, `report`, `marks`, `mutants`, `regressions`.
 #![allow(clippy::disallowed_methods)] // the harness itself reads files, starts processes and measures time
 
 pub mod client;
@@ -13,6 +13,8 @@ pub mod cluster;
 pub mod disk;
 pub mod draw;
 pub mod history;
+pub mod marks;
+pub mod minimise;
 pub mod mutants;
 #[cfg(madsim)]
 pub mod nemesis;
@@ -22,6 +24,7 @@ pub mod parent;
 pub mod plan;
 pub mod recorder;
 pub mod regressions;
+pub mod report;
 #[cfg(madsim)]
 pub mod run;
 pub mod workload;

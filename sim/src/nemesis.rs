@@ -76,7 +76,7 @@ impl Nemesis {
     fn begin(&mut self, index: usize) {
         let fault = self.plan.actions[index].fault;
         let nodes = self.resolve(fault);
-        self.recorder.note(format!("fault {index} {fault} nodes={nodes:?}"));
+        self.recorder.push(Event::FaultBegins { action: index, what: fault.to_string(), nodes: nodes.clone() });
         let disks_before = self.disk_counts(&nodes);
         let (before, unknown_before) = (self.cluster.links.counts(), self.recorder.unknown());
         let (links, clogs) = (Vec::new(), Vec::new());
@@ -114,7 +114,7 @@ impl Nemesis {
 
     fn end(&mut self, index: usize) {
         let Some(active) = self.active.remove(&index) else { return };
-        self.recorder.note(format!("mended {index} {}", active.fault));
+        self.recorder.push(Event::FaultEnds { action: index, what: active.fault.to_string() });
         let kind = active.fault.kind();
         let links = &self.cluster.links;
         let (before, after) = (active.before, links.counts());
@@ -185,23 +185,8 @@ impl Nemesis {
         })
     }
 
-    fn resolve(&self, fault: Fault) -> Vec<NodeNo> {
-        use Fault::*;
-        match fault {
-            Crash(target)
-            | PowerLoss(target)
-            | Stop(target)
-            | Pause(target)
-            | Isolate(target)
-            | Mute(target)
-            | Deaf(target)
-            | CutClients(target)
-            | LoseAnswers(target)
-            | SlowDisk { target, .. }
-            | FailSync(target)
-            | FullDisk(target) => self.nodes_of(target),
-            Split(_) | ResetClients | Loss { .. } | Delay { .. } | Twice { .. } => Vec::new(),
-        }
+    fn resolve(&self, mut fault: Fault) -> Vec<NodeNo> {
+        fault.target_mut().map_or_else(Vec::new, |target| self.nodes_of(*target))
     }
 
     fn nodes_of(&self, target: Target) -> Vec<NodeNo> {

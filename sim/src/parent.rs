@@ -15,6 +15,11 @@ use std::time::Instant;
 pub const TRACE: &str = "trace.txt";
 pub const PLAN: &str = "plan.json";
 pub const RESULT: &str = "result.json";
+/// What a red run leaves for people.
+pub const STORY: &str = "story.txt";
+pub const PAGE: &str = "report.html";
+pub const PERFETTO: &str = "perfetto.json";
+pub const AGAIN: &str = "command.txt";
 
 /// What a child writes beside its trace. `cpu_ms` is the only part that may differ between two runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -49,10 +54,20 @@ impl Task {
         let stem = self.plan.as_ref().and_then(|plan| plan.file_stem());
         stem.map_or_else(|| format!("seed-{}", self.seed), |stem| format!("plan-{}", stem.to_string_lossy()))
     }
+
+    /// The command that runs it again.
+    pub fn again(&self, mutant: Option<&str>) -> String {
+        let mutant = mutant.map_or_else(String::new, |mutant| format!(" --mutant {mutant}"));
+        match &self.plan {
+            Some(plan) => format!("floss sim replay {}{mutant}", plan.display()),
+            None if mutant.is_empty() => format!("floss sim run --seed {} --seconds {}", self.seed, self.seconds),
+            None => format!("floss sim explain --seed {} --seconds {}{mutant}", self.seed, self.seconds),
+        }
+    }
 }
 
 /// How tasks are run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Job {
     pub tasks: Vec<Task>,
     pub jobs: usize,
@@ -62,6 +77,10 @@ pub struct Job {
     pub mutant: Option<String>,
     /// No more seeds after the first red one.
     pub stop_at_red: bool,
+    /// Red runs leave plan and trace only.
+    pub no_reports: bool,
+    /// Green runs leave everything, too.
+    pub report: bool,
 }
 
 /// One seed, judged.
@@ -127,7 +146,7 @@ fn judge(job: &Job, task: &Task) -> Judged {
         // A difference comes first: a run that cannot be repeated proves nothing else.
         red = compare(&dir.join(TRACE), &again.join(TRACE)).map(|what| red_of("I14", what)).or(second).or(red);
     }
-    if red.is_none() {
+    if red.is_none() && !job.report {
         drop(fs::remove_dir_all(&dir));
     }
     Judged { task: task.clone(), result, red, dir }
@@ -158,6 +177,12 @@ fn run_child(job: &Job, task: &Task, dir: &Path, other: bool) -> Result<ChildRes
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
+    }
+    if !job.no_reports && !other {
+        command.arg("--again").arg(task.again(job.mutant.as_deref()));
+    }
+    if job.report {
+        command.arg("--report");
     }
     if let Some(mutant) = &job.mutant {
         command.env("FLOSS_MUTANT", mutant);

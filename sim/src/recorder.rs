@@ -2,6 +2,7 @@
 
 use crate::history::{BucketNo, Event, Outcome, WriterNo};
 use crate::oracle::{Oracles, Violation};
+use crate::report::Timeline;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -32,6 +33,14 @@ pub struct Counts {
     pub faults: BTreeMap<String, u64>,
 }
 
+/// Everything that is left of a run.
+pub struct Recorded {
+    pub trace: String,
+    pub counts: Counts,
+    pub violation: Option<Violation>,
+    pub timeline: Timeline,
+}
+
 #[derive(Default)]
 pub struct Recorder {
     state: Mutex<State>,
@@ -44,6 +53,7 @@ struct State {
     counts: Counts,
     violation: Option<Violation>,
     progress: Progress,
+    timeline: Timeline,
 }
 
 /// What happened since the heal.
@@ -68,6 +78,7 @@ impl Recorder {
         writeln!(state.trace, "{at_ns} {event}").expect("a string takes everything");
         count(&mut state.counts, &event);
         state.progress.observe(&event);
+        state.timeline.observe(at_ns, &event);
         if state.violation.is_some() {
             return;
         }
@@ -114,14 +125,19 @@ impl Recorder {
     }
 
     /// Ends the run: last checks, then everything that was recorded.
-    pub fn finish(&self, at_ns: u64) -> (String, Counts, Option<Violation>) {
+    pub fn finish(&self, at_ns: u64) -> Recorded {
         let mut state = self.state();
         let state = &mut *state;
         if state.violation.is_none() {
             state.violation = state.oracles.finish(at_ns).err();
         }
         state.counts.checks = state.oracles.checks();
-        (std::mem::take(&mut state.trace), state.counts.clone(), state.violation.clone())
+        Recorded {
+            trace: std::mem::take(&mut state.trace),
+            counts: state.counts.clone(),
+            violation: state.violation.clone(),
+            timeline: std::mem::take(&mut state.timeline),
+        }
     }
 }
 

@@ -5,9 +5,8 @@ use crate::cluster::Cluster;
 use crate::draw::{Draws, Stream};
 use crate::history::{Event, Replica};
 use crate::nemesis::Nemesis;
-use crate::oracle::Violation;
 use crate::plan::Plan;
-use crate::recorder::{Counts, Recorder, now_ns};
+use crate::recorder::{Recorded, Recorder, now_ns};
 use crate::workload::{Mode, Shared, create_tables, run_reader, run_writer};
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
@@ -29,9 +28,7 @@ const SETUP_WAIT: Duration = Duration::from_secs(90);
 const EXTRA: Duration = Duration::from_secs(300);
 
 pub struct Finished {
-    pub trace: String,
-    pub counts: Counts,
-    pub violation: Option<Violation>,
+    pub recorded: Recorded,
     /// Marks of `reached!`, in order.
     pub marks: Vec<&'static str>,
     pub virtual_ns: u64,
@@ -69,8 +66,7 @@ fn run_here(plan: Arc<Plan>) -> Finished {
         std::mem::forget(runtime);
     }
     let virtual_ns = *end_ns.lock().expect("no panic holds it");
-    let (trace, counts, violation) = recorder.finish(virtual_ns);
-    Finished { trace, counts, violation, marks: floss_protocol::probe::marks(), virtual_ns }
+    Finished { recorded: recorder.finish(virtual_ns), marks: floss_protocol::probe::marks(), virtual_ns }
 }
 
 /// The first panic and its virtual time.

@@ -56,6 +56,7 @@ fn workload(swarm: &Source) -> Workload {
             payload_bytes_max: *swarm.pick(&[8, 100, 2_000]),
             busy_ms: if idle { swarm.between(500, 3_000) } else { 0 },
             idle_ms: if idle { swarm.between(1_000, 8_000) } else { 0 },
+            spans_ms: Vec::new(),
         }
     });
     let writers = writers.collect();

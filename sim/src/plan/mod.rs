@@ -61,6 +61,9 @@ pub struct Writer {
     /// Writes for so long, then is silent for `idle_ms`; 0 = never silent.
     pub busy_ms: u64,
     pub idle_ms: u64,
+    /// Starts batches only within these spans `[from, to)`, counted from its own start; empty = no limit. Minimised plans have some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans_ms: Vec<(u64, u64)>,
 }
 
 /// Scans every bucket of its table from the start, again and again.
@@ -140,7 +143,49 @@ pub enum Fault {
     FullDisk(Target),
 }
 
+/// Kinds of faults and what they are.
+pub const FAULTS: &[(&str, &str)] = &[
+    ("crash", "kill -9 of a node: the page cache survives"),
+    ("power", "power loss of a node: what was not synced is lost, file by file, down to torn sectors"),
+    ("power-all", "power loss of all nodes at once"),
+    ("torn-file", "a power loss that left part of a write"),
+    ("stop", "a node is asked to stop and hands its leaderships over"),
+    ("pause", "the process is frozen, sometimes longer than its leases"),
+    ("isolate", "a node and the others do not hear each other; clients reach it"),
+    ("mute", "what a node sends gets lost; it still hears"),
+    ("deaf", "what is sent to a node gets lost; it still speaks"),
+    ("split", "two sides that do not hear each other"),
+    ("cut-clients", "clients cannot reach a node"),
+    ("lose-answers", "clients' requests arrive, the answers do not"),
+    ("reset-clients", "all client connections break, answers under way are lost"),
+    ("loss", "messages between nodes get lost, some per mille"),
+    ("delay", "messages between nodes are late and overtake each other"),
+    ("twice", "messages between nodes arrive twice"),
+    ("slow-disk", "syncs take some to hundreds of ms"),
+    ("fail-sync", "a sync fails and drops what it should have written"),
+    ("full-disk", "writes are refused for want of space"),
+];
+
 impl Fault {
+    /// Whom it hits; None for faults that hit everybody.
+    pub fn target_mut(&mut self) -> Option<&mut Target> {
+        match self {
+            Self::Crash(target)
+            | Self::PowerLoss(target)
+            | Self::Stop(target)
+            | Self::Pause(target)
+            | Self::Isolate(target)
+            | Self::Mute(target)
+            | Self::Deaf(target)
+            | Self::CutClients(target)
+            | Self::LoseAnswers(target)
+            | Self::SlowDisk { target, .. }
+            | Self::FailSync(target)
+            | Self::FullDisk(target) => Some(target),
+            Self::Split(_) | Self::ResetClients | Self::Loss { .. } | Self::Delay { .. } | Self::Twice { .. } => None,
+        }
+    }
+
     /// For counting.
     pub fn kind(self) -> &'static str {
         match self {

@@ -82,8 +82,10 @@ impl Appender {
     }
 
     fn is_busy(&self, mode: Mode, since: Duration) -> bool {
-        let period = self.plan.busy_ms + self.plan.idle_ms;
-        mode == Mode::Busy || self.plan.idle_ms == 0 || (since.as_millis() as u64) % period < self.plan.busy_ms
+        let (since, period) = (since.as_millis() as u64, self.plan.busy_ms + self.plan.idle_ms);
+        let spans = &self.plan.spans_ms;
+        let within = spans.is_empty() || spans.iter().any(|(from, to)| (*from..*to).contains(&since));
+        mode == Mode::Busy || within && (self.plan.idle_ms == 0 || since % period < self.plan.busy_ms)
     }
 
     fn new_batch(&self, sequence: i32) -> Open {

@@ -75,6 +75,23 @@ fn each_planted_bug_stands_once() {
     tree::report("planted bugs", violations);
 }
 
+/// Lower-case words with underscores.
+fn is_mark(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+}
+
+#[test]
+fn each_mark_is_listed() {
+    let placed = calls("reached");
+    let listed = listed(&["marks"], is_mark).unwrap_or_default();
+    let unlisted = placed.iter().filter(|(mark, _)| !listed.contains_key(*mark));
+    let mut violations: Vec<String> = unlisted.map(|(mark, places)| format!("{mark} at {places:?} is not listed")).collect();
+    violations.extend(
+        listed.keys().filter(|mark| !placed.contains_key(*mark)).map(|mark| format!("{mark} is listed and nowhere in the code")),
+    );
+    tree::report("marks of rare states", violations);
+}
+
 #[test]
 fn each_invariant_has_an_oracle() {
     let dir = tree::root().join("sim/src/oracle");

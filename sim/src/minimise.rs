@@ -1,0 +1,259 @@
+//! Makes a red plan small: takes away what is not needed for the same oracle to object. Delta debugging; every candidate is run.
+//!
+//! Randomness is counted per stream, so taking one fault or one writer away leaves all other draws as they were. What is shrunk, the coarse
+//! things first: the time until the heal, faults, writers, readers, spans of time in which a writer appends, tables, buckets, nodes, sizes, conditions.
+//! Source: Zeller and Hildebrandt, ddmin.
+
+use crate::plan::{Plan, Target};
+
+/// Runs candidates and says which of them is red in the same way: the lowest index. None: none of them, or time is up.
+pub type Judge<'a> = dyn FnMut(&[Plan]) -> Option<usize> + 'a;
+
+/// Rounds over all parts; a later part may make an earlier one smaller still.
+const ROUNDS: usize = 4;
+/// Writers' spans start as so many equal parts of the run.
+const SPANS: u64 = 16;
+/// Spans are not cut finer than this.
+const SPAN_MS_MIN: u64 = 100;
+const CALM_MS_MIN: u64 = 500;
+
+/// The smallest plan found; `plan` itself if nothing can go.
+pub fn minimise(plan: Plan, judge: &mut Judge<'_>) -> Plan {
+    let mut best = plan;
+    for _ in 0..ROUNDS {
+        let before = best.clone();
+        shorten(&mut best, judge);
+        let all = best.actions.clone();
+        drop_items(&mut best, all, judge, |plan, actions| plan.actions = actions);
+        let all = best.workload.writers.clone();
+        drop_items(&mut best, all, judge, |plan, writers| plan.workload.writers = writers);
+        let all = best.workload.readers.clone();
+        drop_items(&mut best, all, judge, |plan, readers| plan.workload.readers = readers);
+        narrow_spans(&mut best, judge);
+        shrink_cluster(&mut best, judge);
+        simplify(&mut best, judge);
+        if best == before {
+            break;
+        }
+    }
+    best
+}
+
+/// Takes the first candidate that is still red. False if none is.
+fn take(best: &mut Plan, candidates: Vec<Plan>, judge: &mut Judge<'_>) -> bool {
+    let candidates: Vec<Plan> = candidates.into_iter().filter(|plan| plan != best).collect();
+    if candidates.is_empty() {
+        return false;
+    }
+    let Some(index) = judge(&candidates) else { return false };
+    *best = candidates.into_iter().nth(index).expect("the judge picks one of them");
+    true
+}
+
+/// Halves the time before the heal as long as it stays red, then the calm after it.
+fn shorten(best: &mut Plan, judge: &mut Judge<'_>) {
+    let cut = |plan: &Plan, part: u64| {
+        let mut plan = plan.clone();
+        plan.heal_at_ms = (plan.heal_at_ms * part / 8).max(1);
+        plan.actions.retain(|action| action.at_ms < plan.heal_at_ms);
+        plan
+    };
+    while take(best, [1, 2, 4, 6, 7].map(|part| cut(best, part)).to_vec(), judge) {}
+    while best.calm_ms > CALM_MS_MIN {
+        let mut plan = best.clone();
+        plan.calm_ms = (plan.calm_ms / 2).max(CALM_MS_MIN);
+        if !take(best, vec![plan], judge) {
+            break;
+        }
+    }
+}
+
+/// ddmin over a list: ever smaller parts are left out, those that are not missed stay out.
+fn drop_items<T: Clone>(best: &mut Plan, mut items: Vec<T>, judge: &mut Judge<'_>, put: impl Fn(&mut Plan, Vec<T>)) {
+    let mut parts = 2;
+    while !items.is_empty() {
+        let size = items.len().div_ceil(parts.min(items.len()));
+        let without = |at: usize| [&items[..at], &items[(at + size).min(items.len())..]].concat();
+        let lists: Vec<Vec<T>> = (0..items.len()).step_by(size).map(without).collect();
+        let plan_of = |list: &Vec<T>| {
+            let mut plan = best.clone();
+            put(&mut plan, list.clone());
+            plan
+        };
+        let plans: Vec<Plan> = lists.iter().map(plan_of).collect();
+        match judge(&plans) {
+            Some(index) => {
+                *best = plans.into_iter().nth(index).expect("the judge picks one of them");
+                items = lists.into_iter().nth(index).expect("one list per plan");
+                parts = parts.saturating_sub(1).max(2);
+            }
+            None if size == 1 => return,
+            None => parts = (parts * 2).min(items.len()),
+        }
+    }
+}
+
+/// Which spans of time each writer is needed in; then those are cut in halves.
+fn narrow_spans(best: &mut Plan, judge: &mut Judge<'_>) {
+    let end = best.heal_at_ms + best.calm_ms;
+    for writer in 0..best.workload.writers.len() {
+        let mut spans = best.workload.writers[writer].spans_ms.clone();
+        if spans.is_empty() {
+            let step = end.div_ceil(SPANS).max(1);
+            spans = (0..end).step_by(step as usize).map(|from| (from, from + step)).collect();
+        }
+        loop {
+            let before = spans.len();
+            // No spans would mean no limit.
+            let keep_one = |plan: &mut Plan, spans: Vec<(u64, u64)>| {
+                plan.workload.writers[writer].spans_ms = if spans.is_empty() { vec![(0, 1)] } else { spans };
+            };
+            drop_items(best, spans.clone(), judge, keep_one);
+            let kept = best.workload.writers[writer].spans_ms.clone();
+            let halves = kept.iter().filter(|(from, to)| to - from > SPAN_MS_MIN).flat_map(|(from, to)| {
+                let middle = (from + to) / 2;
+                [(*from, middle), (middle, *to)]
+            });
+            let halves: Vec<(u64, u64)> = halves.collect();
+            if kept.is_empty() || halves.is_empty() || halves.len() > 2 * before {
+                break;
+            }
+            spans = halves;
+        }
+    }
+}
+
+/// Fewer tables, buckets and nodes.
+fn shrink_cluster(best: &mut Plan, judge: &mut Judge<'_>) {
+    for table in (0..best.workload.tables.len()).rev() {
+        if best.workload.tables.len() > 1 {
+            take(best, without_table(best, table).into_iter().collect(), judge);
+        }
+    }
+    for table in 0..best.workload.tables.len() {
+        for count in 1..best.workload.tables[table] {
+            let mut plan = best.clone();
+            plan.workload.tables[table] = count;
+            if take(best, vec![plan], judge) {
+                break;
+            }
+        }
+    }
+    if best.nodes > 3 {
+        let mut plan = best.clone();
+        plan.nodes = 3;
+        plan.environment.clock_skew_ms.truncate(3);
+        take(best, vec![plan], judge);
+    }
+}
+
+/// None if somebody uses it.
+fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
+    let mut plan = plan.clone();
+    let first = plan.first_bucket(table);
+    let count = plan.workload.tables[table] as u32;
+    let workload = &mut plan.workload;
+    let uses = workload.writers.iter().map(|writer| writer.table).chain(workload.readers.iter().map(|reader| reader.table));
+    if uses.into_iter().any(|used| used == table) {
+        return None;
+    }
+    workload.tables.remove(table);
+    workload.writers.iter_mut().filter(|writer| writer.table > table).for_each(|writer| writer.table -= 1);
+    workload.readers.iter_mut().filter(|reader| reader.table > table).for_each(|reader| reader.table -= 1);
+    for action in &mut plan.actions {
+        if let Some(Target::LeaderOf(bucket) | Target::FollowerOf(bucket)) = action.fault.target_mut() {
+            if *bucket >= first + count {
+                *bucket -= count;
+            } else if *bucket >= first {
+                *bucket = 0;
+            }
+        }
+    }
+    Some(plan)
+}
+
+/// Plain conditions instead of drawn ones, each by itself; shorter faults.
+fn simplify(best: &mut Plan, judge: &mut Judge<'_>) {
+    let plain: [fn(&mut Plan); 7] = [
+        |plan| plan.environment.loss_per_mille = 0,
+        |plan| plan.environment.clock_skew_ms.iter_mut().for_each(|skew| *skew = 0),
+        |plan| plan.environment.link_us_max = plan.environment.link_us_min + 1,
+        |plan| plan.environment.disk.read_miss_per_mille = 0,
+        |plan| plan.workload.writers.iter_mut().for_each(|writer| writer.records_max = 1),
+        |plan| plan.workload.writers.iter_mut().for_each(|writer| writer.payload_bytes_max = 8),
+        |plan| plan.workload.writers.iter_mut().for_each(|writer| (writer.busy_ms, writer.idle_ms) = (0, 0)),
+    ];
+    for change in plain {
+        let mut plan = best.clone();
+        change(&mut plan);
+        take(best, vec![plan], judge);
+    }
+    for writer in 0..best.workload.writers.len() {
+        for times in [8, 4, 2] {
+            let mut plan = best.clone();
+            plan.workload.writers[writer].pause_ms *= times;
+            if take(best, vec![plan], judge) {
+                break;
+            }
+        }
+    }
+    for action in 0..best.actions.len() {
+        let mut plan = best.clone();
+        plan.actions[action].lasts_ms /= 2;
+        take(best, vec![plan], judge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Fault, generate};
+
+    /// Red if a power loss and, later, a split are there and writer 1's original is: what is left must be just that.
+    #[test]
+    fn only_what_is_needed_is_left() {
+        let seed = (1..200).find(|seed| {
+            let plan = generate(*seed, 60);
+            plan.actions.len() > 12 && is_red(&plan)
+        });
+        let plan = generate(seed.expect("such a plan is drawn"), 60);
+        let mut runs = 0;
+        let small = minimise(plan.clone(), &mut |plans: &[Plan]| {
+            runs += plans.len();
+            plans.iter().position(is_red)
+        });
+        assert!(is_red(&small));
+        assert_eq!(small.actions.len(), 2, "{:?}", small.actions);
+        assert_eq!((small.workload.writers.len(), small.workload.readers.len()), (1, 0));
+        assert_eq!((small.workload.tables.as_slice(), small.nodes), ([1].as_slice(), 3));
+        assert!(small.workload.writers[0].spans_ms.iter().all(|(from, to)| to - from <= 2 * SPAN_MS_MIN), "{small:?}");
+        assert!(small.heal_at_ms < plan.heal_at_ms && runs < 400, "{runs} runs");
+    }
+
+    fn is_red(plan: &Plan) -> bool {
+        let first = plan.actions.iter().position(|action| matches!(action.fault, Fault::PowerLoss(_)));
+        let later = |first: usize| plan.actions[first..].iter().any(|action| matches!(action.fault, Fault::Split(_)));
+        let writes = |at: u64| {
+            plan.workload
+                .writers
+                .iter()
+                .any(|writer| writer.spans_ms.is_empty() || writer.spans_ms.iter().any(|(from, to)| (*from..*to).contains(&at)))
+        };
+        first.is_some_and(later) && writes(1_000)
+    }
+
+    #[test]
+    fn a_table_that_is_used_stays_and_buckets_behind_a_removed_one_move_up() {
+        let mut plan = generate(1, 20);
+        plan.workload.tables = vec![1, 2, 1];
+        plan.workload.writers.iter_mut().for_each(|writer| writer.table = 2);
+        plan.workload.readers.iter_mut().for_each(|reader| reader.table = 0);
+        plan.actions.truncate(1);
+        plan.actions[0].fault = Fault::Crash(Target::LeaderOf(3));
+        assert_eq!(without_table(&plan, 2), None);
+        let smaller = without_table(&plan, 1).unwrap();
+        assert_eq!(smaller.workload.tables, vec![1, 1]);
+        assert!(smaller.workload.writers.iter().all(|writer| writer.table == 1));
+        assert_eq!(smaller.actions[0].fault, Fault::Crash(Target::LeaderOf(1)));
+    }
+}
