@@ -1,6 +1,7 @@
 //! `floss append`: rows into a log table.
 
 use super::input::{Input, InputFormat};
+use super::patience::open_table;
 use crate::Global;
 use crate::connect::{bootstrap, close, connect_with, table_path};
 use crate::exit::{Failure, OrFail};
@@ -39,7 +40,7 @@ pub async fn run(append: Append, global: &Global, output: &Output) -> Result<(),
     let path = table_path(&append.table)?;
     let connection = connect_with(Config { bootstrap_servers: bootstrap(global)?, ..Default::default() }).await?;
     let rows = {
-        let table = connection.get_table(&path).await.or_fail(format!("open table {path}"))?;
+        let table = open_table(&connection, &path).await?;
         let info = table.get_table_info();
         let schema = to_arrow_schema(info.get_row_type()).or_fail("table schema")?;
         let writer = table.new_append().and_then(|append| append.create_writer()).or_fail(format!("append to {path}"))?;

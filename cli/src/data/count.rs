@@ -1,5 +1,6 @@
 //! `floss count`: how many rows a table has now.
 
+use super::patience::{open_table, patiently};
 use crate::Global;
 use crate::connect::{connect, table_path};
 use crate::exit::{Failure, OrFail};
@@ -18,11 +19,12 @@ pub async fn run(count: Count, global: &Global, output: &Output) -> Result<(), F
     let connection = connect(global).await?;
     let path = table_path(&count.table)?;
     let doing = || format!("count rows of {path}");
-    let table = connection.get_table(&path).await.or_fail(format!("open table {path}"))?;
+    let table = open_table(&connection, &path).await?;
     let info = table.get_table_info();
     let admin = connection.get_admin().or_fail("open the admin client")?;
-    let buckets = (0..info.get_num_buckets()).map(|bucket| BucketStatsRequest::new(None, bucket)).collect();
-    let stats = admin.get_table_stats(info.get_table_id(), buckets, Vec::new()).await.or_fail(doing())?;
+    let buckets = || (0..info.get_num_buckets()).map(|bucket| BucketStatsRequest::new(None, bucket)).collect();
+    let ask = async || admin.get_table_stats(info.get_table_id(), buckets(), Vec::new()).await;
+    let stats = patiently(&connection, &path, &doing(), ask).await?;
     let mut rows = 0i64;
     for bucket in &stats.buckets {
         match (bucket.row_count, &bucket.error) {

@@ -1,6 +1,7 @@
 //! `floss lookup`: rows of a primary-key table by key or by the front of it.
 
 use super::input::{Input, InputFormat};
+use super::patience::{bounded, open_table, patiently};
 use crate::Global;
 use crate::connect::{connect, table_path};
 use crate::exit::{Failure, OrFail};
@@ -51,7 +52,7 @@ impl By {
 pub async fn run(lookup: Lookup, global: &Global, output: &Output) -> Result<(), Failure> {
     let connection = connect(global).await?;
     let path = table_path(&lookup.table)?;
-    let table = connection.get_table(&path).await.or_fail(format!("open table {path}"))?;
+    let table = open_table(&connection, &path).await?;
     let doing = || format!("look up in {path}");
     let columns = key_columns(&table, lookup.prefix)?;
     let schema = table.get_table_info().get_row_type();
@@ -70,7 +71,7 @@ pub async fn run(lookup: Lookup, global: &Global, output: &Output) -> Result<(),
         let mut row = ColumnarRow::new(Arc::new(batch), Arc::new(key_type.clone()), 0, None).or_fail(doing())?;
         for number in 0..count {
             row.set_row_id(number);
-            let result = by.look_up(&row).await.or_fail(doing())?;
+            let result = bounded(&doing(), patiently(&connection, &path, &doing(), async || by.look_up(&row).await)).await?;
             let rows = result.to_record_batch().or_fail(doing())?;
             asked += 1;
             found += u64::from(rows.num_rows() > 0);

@@ -4,5 +4,6 @@ pub mod append;
 pub mod count;
 pub mod input;
 pub mod lookup;
+mod patience;
 pub mod scan;
 pub mod upsert;

@@ -1,5 +1,6 @@
 //! `floss scan` and `floss tail`.
 
+use super::patience::{open_table, patiently};
 use crate::Global;
 use crate::connect::{connect, table_path};
 use crate::exit::{Failure, OrFail};
@@ -58,16 +59,20 @@ enum From {
 pub async fn run_scan(scan: Scan, global: &Global, output: &Output) -> Result<(), Failure> {
     let connection = connect(global).await?;
     let path = table_path(&scan.table)?;
-    let table = connection.get_table(&path).await.or_fail(format!("open table {path}"))?;
+    let table = open_table(&connection, &path).await?;
     if table.has_primary_key() {
-        return scan_rows(&table, &scan.what, output).await;
+        return scan_rows(&connection, &table, &scan.what, output).await;
     }
-    let scanner = scanner(&table, &scan.what)?;
     let from = offsets(&connection, &table, From::Earliest).await?;
-    scanner.subscribe_buckets(&from).await.or_fail("subscribe")?;
     let admin = connection.get_admin().or_fail("open the admin client")?;
     let doing = || format!("scan {path}");
-    let mut reader = RecordBatchLogReader::new_until_latest(scanner, &admin).await.or_fail(doing())?;
+    projected(&table, &scan.what)?;
+    let open = async || {
+        let scanner = project(&table, &scan.what)?.create_record_batch_log_scanner()?;
+        scanner.subscribe_buckets(&from).await?;
+        RecordBatchLogReader::new_until_latest(scanner, &admin).await
+    };
+    let mut reader = patiently(&connection, &path, &doing(), open).await?;
     let mut printer = RowPrinter::new(output.format);
     let mut left = scan.what.limit.unwrap_or(usize::MAX);
     while left > 0 {
@@ -82,7 +87,7 @@ pub async fn run_scan(scan: Scan, global: &Global, output: &Output) -> Result<()
 pub async fn run_tail(tail: Tail, global: &Global, output: &Output) -> Result<(), Failure> {
     let connection = connect(global).await?;
     let path = table_path(&tail.table)?;
-    let table = connection.get_table(&path).await.or_fail(format!("open table {path}"))?;
+    let table = open_table(&connection, &path).await?;
     if table.has_primary_key() {
         return tail_changes(&connection, &table, &tail, output).await;
     }
@@ -102,8 +107,9 @@ pub async fn run_tail(tail: Tail, global: &Global, output: &Output) -> Result<()
 }
 
 /// The rows of a primary-key table as they are now, bucket after bucket.
-async fn scan_rows(table: &FlussTable<'_>, what: &What, output: &Output) -> Result<(), Failure> {
+async fn scan_rows(connection: &FlussConnection, table: &FlussTable<'_>, what: &What, output: &Output) -> Result<(), Failure> {
     let info = table.get_table_info();
+    projected(table, what)?;
     let mut printer = RowPrinter::new(output.format);
     let mut left = what.limit.unwrap_or(usize::MAX);
     for number in 0..info.get_num_buckets() {
@@ -111,10 +117,12 @@ async fn scan_rows(table: &FlussTable<'_>, what: &What, output: &Output) -> Resu
         if limit == 0 {
             break;
         }
-        let scan = projected(table, what)?.limit(limit).or_fail("limit")?;
         let bucket = TableBucket::new(info.get_table_id(), number);
-        let mut scanner = scan.create_bucket_batch_scanner(bucket).or_fail("open a scanner")?;
-        while let Some(batch) = scanner.next_batch().await.or_fail(format!("scan {}", table.table_path()))? {
+        // A bucket is one call, and a scanner that failed is spent.
+        let call =
+            async || project(table, what)?.limit(limit)?.create_bucket_batch_scanner(bucket.clone())?.collect_all_batches().await;
+        let path = table.table_path();
+        for batch in patiently(connection, path, &format!("scan {path}"), call).await? {
             let rows = batch.num_records().min(left);
             left -= rows;
             printer.print(batch.batch().slice(0, rows), false)?;
@@ -172,12 +180,16 @@ fn projected<'a>(table: &'a FlussTable<'_>, what: &What) -> Result<TableScan<'a>
     if let Some(unknown) = what.columns.iter().find(|column| !names.contains(&column.as_str())) {
         return Err(Failure::usage(format!("column {unknown}")).why(format!("the table has {}", names.join(", "))));
     }
+    project(table, what).or_fail("project columns")
+}
+
+fn project<'a>(table: &'a FlussTable<'_>, what: &What) -> fluss::error::Result<TableScan<'a>> {
     let scan = table.new_scan();
     if what.columns.is_empty() {
         return Ok(scan);
     }
     let columns: Vec<&str> = what.columns.iter().map(String::as_str).collect();
-    scan.project_by_name(&columns).or_fail("project columns")
+    scan.project_by_name(&columns)
 }
 
 fn row_type_of(table: &FlussTable<'_>, what: &What) -> Result<RowType, Failure> {
@@ -198,5 +210,7 @@ async fn offsets(connection: &FlussConnection, table: &FlussTable<'_>, from: Fro
         return Ok(buckets.into_iter().map(|bucket| (bucket, EARLIEST_OFFSET)).collect());
     }
     let admin = connection.get_admin().or_fail("open the admin client")?;
-    admin.list_offsets(table.table_path(), &buckets, OffsetSpec::Latest).await.or_fail("find the end of the table")
+    let path = table.table_path();
+    let ask = async || admin.list_offsets(path, &buckets, OffsetSpec::Latest).await;
+    patiently(connection, path, "find the end of the table", ask).await
 }

@@ -2,6 +2,7 @@
 
 use super::append::{IN_FLIGHT_ROWS, Loaded, fit};
 use super::input::{Input, InputFormat};
+use super::patience::open_table;
 use crate::Global;
 use crate::connect::{bootstrap, close, connect_with, table_path};
 use crate::exit::{Failure, OrFail};
@@ -68,7 +69,7 @@ async fn run(rows: Rows, what: What, partial: Vec<String>, global: &Global, outp
     let doing = || if what == What::Upsert { format!("upsert into {path}") } else { format!("delete rows of {path}") };
     let connection = connect_with(Config { bootstrap_servers: bootstrap(global)?, ..Default::default() }).await?;
     let told = {
-        let table = connection.get_table(&path).await.or_fail(format!("open table {path}"))?;
+        let table = open_table(&connection, &path).await?;
         let info = table.get_table_info();
         let row_type = Arc::new(info.get_row_type().clone());
         let schema = to_arrow_schema(&row_type).or_fail("table schema")?;
