@@ -21,6 +21,7 @@ use crate::replica::{kv, upkeep};
 use crate::scanners::{self, Scanners};
 use crate::shared::Shared;
 use crate::stop::{self, Stopper};
+use bytes::Bytes;
 use floss_protocol::ids::TableBucket;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::disk::Disk;
@@ -30,7 +31,7 @@ use floss_raft::host::Host;
 use floss_raft::transport::Transport;
 use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
 use floss_raft::types::{GroupId, Leadership, NodeId, Pointers};
-use floss_tablet::kv::store::KvStore;
+use floss_tablet::kv::store::{KvPosition, KvRange, KvStore};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -228,8 +229,19 @@ impl Node {
         NodeProbe { node_id: self.shared.node_id, replicas }
     }
 
+    /// The rows of a replica and how much of its log they are the fold of (I8); `None` if it is not here or has no primary key.
+    pub fn probe_rows(&self, bucket: TableBucket) -> Option<Result<RowsProbe, String>> {
+        let replica = self.shared.replicas.get(bucket).ok()?;
+        let core = replica.inspect();
+        // Nothing is folded while the lock is held: position and rows are of one moment.
+        let kv = core.kv.as_ref()?;
+        let KvPosition { log_end, row_count, .. } = kv.position();
+        let rows = kv.reader().scan(&KvRange::all()).map_err(|error| error.to_string());
+        Some(rows.map(|rows| RowsProbe { log_end, row_count, rows }))
+    }
+
     /// Raw committed batches of a replica from `offset` (I2, I13): `(base_offset, batch bytes)`, whole retained log if 0.
-    pub async fn read_replica(&self, bucket: TableBucket, offset: i64) -> Result<Vec<(i64, bytes::Bytes)>, String> {
+    pub async fn read_replica(&self, bucket: TableBucket, offset: i64) -> Result<Vec<(i64, Bytes)>, String> {
         let replica = self.shared.replicas.get(bucket).map_err(|error| error.to_string())?;
         replica.read_committed(offset).await.map_err(|error| error.to_string())
     }
@@ -257,6 +269,16 @@ fn probe_replica(replica: &Replica) -> ReplicaProbe {
 pub struct NodeProbe {
     pub node_id: u64,
     pub replicas: Vec<ReplicaProbe>,
+}
+
+/// All rows of a primary-key replica, in key order.
+#[derive(Clone, Debug, Default)]
+pub struct RowsProbe {
+    /// The rows are the fold of the log up to here.
+    pub log_end: i64,
+    pub row_count: Option<u64>,
+    /// Stored keys and values.
+    pub rows: Vec<(Bytes, Bytes)>,
 }
 
 /// One replica.

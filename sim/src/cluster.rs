@@ -1,12 +1,12 @@
 //! Nodes of a simulated cluster: the shipped `node::open` on a simulated disk, with lives that end and begin.
 
 use crate::disk::{PowerLoss, SimDisk};
-use crate::draw::Draws;
+use crate::draw::{Draws, Source, Stream};
 use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Replica};
 use crate::network::{FaultyTransport, Links};
 use crate::plan::Plan;
 use crate::recorder::Recorder;
-use crate::workload::rows;
+use crate::workload::{keyed_rows, rows};
 use floss_protocol::ids::{BucketId, TableBucket, TableId};
 use floss_protocol::log_batch::LogBatch;
 use floss_raft::env::clock::{Clock, SystemClock};
@@ -14,8 +14,9 @@ use floss_raft::env::runtime::sync::Notify;
 use floss_raft::env::runtime::{select, time};
 use floss_raft::transport::Transport;
 use floss_server::config::{NodeConfig, Tuning};
-use floss_server::node::{self, Node, ReplicaProbe, Seams};
+use floss_server::node::{self, Node, ReplicaProbe, RowsProbe, Seams};
 use floss_tablet::kv::mem::MemKvStore;
+use floss_tablet::kv::store::{KvBucketId, KvPosition, KvRange, KvStore, KvStoreError};
 use madsim::runtime::Handle;
 use madsim::task::NodeId as SimNodeId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +36,17 @@ pub struct Cluster {
     pub links: Arc<Links>,
     members: Mutex<BTreeMap<NodeNo, Member>>,
     table_ids: Mutex<Vec<i64>>,
+    /// Buckets by group, once seen.
+    groups: Mutex<BTreeMap<u64, BucketNo>>,
 }
 
 struct Member {
     id: SimNodeId,
     disk: SimDisk,
+    /// The rows of primary-key buckets.
+    kv: Arc<MemKvStore>,
+    /// What a crash leaves of them.
+    kv_crash: Source,
     boot: u32,
     up: bool,
     life: Arc<Life>,
@@ -82,16 +89,24 @@ impl Cluster {
             let address = format!("10.0.0.{number}").parse().expect("an address");
             let sim = handle.create_node().name(name).ip(address).build();
             let disk = SimDisk::new(draws, number, plan.environment.disk);
-            let life = Arc::default();
-            (
-                number,
-                Member { id: sim.id(), disk, boot: 0, up: false, life, disk_faults: 0, excused: false, holds: BTreeSet::new() },
-            )
+            let member = Member {
+                id: sim.id(),
+                disk,
+                kv: Arc::default(),
+                kv_crash: draws.source(Stream::RowsCrash, number),
+                boot: 0,
+                up: false,
+                life: Arc::default(),
+                disk_faults: 0,
+                excused: false,
+                holds: BTreeSet::new(),
+            };
+            (number, member)
         });
         let members = Mutex::new(members.collect());
         let links = Arc::new(Links::new(draws));
         links.add_loss(plan.environment.loss_per_mille as i64);
-        Self { plan, recorder, handle, links, members, table_ids: Mutex::default() }
+        Self { plan, recorder, handle, links, members, table_ids: Mutex::default(), groups: Mutex::default() }
     }
 
     pub fn nodes(&self) -> Vec<NodeNo> {
@@ -143,9 +158,10 @@ impl Cluster {
         // A killed node of madsim takes no tasks before it is restarted.
         self.handle.restart(member.id);
         let process = self.handle.get_node(member.id).expect("created above");
-        let (disk, life, links) = (member.disk.clone(), member.life.clone(), self.links.clone());
+        let (disk, kv) = (member.disk.clone(), member.kv.clone());
+        let (life, links) = (member.life.clone(), self.links.clone());
         let skew_ms = self.plan.environment.clock_skew_ms[number as usize - 1];
-        process.spawn(run_node(self.config(number), disk, SkewedClock { skew_ms }, links, life));
+        process.spawn(run_node(self.config(number), disk, kv, SkewedClock { skew_ms }, links, life));
     }
 
     fn config(&self, number: NodeNo) -> NodeConfig {
@@ -200,8 +216,32 @@ impl Cluster {
         let was_up = std::mem::replace(&mut member.up, false);
         if was_up {
             self.recorder.push(Event::Down { node: number, boot: member.boot });
+            self.crash_rows(number, member);
         }
         was_up
+    }
+
+    /// The store of the rows has no log of its own: whatever ends a process takes it back to some flush, maybe one of its own. Now and
+    /// then its directory is gone as well.
+    fn crash_rows(&self, number: NodeNo, member: &mut Member) {
+        let unflushed = member.kv.unflushed_count() as u64;
+        let kept = member.kv_crash.below(unflushed + 1);
+        if member.kv_crash.chance(self.plan.environment.rows_lost_per_mille) {
+            member.kv = Arc::default();
+            self.recorder.note(format!("n{number} lost all rows"));
+            self.recorder.effective("rows-lost");
+            return;
+        }
+        member.kv.crash(kept as usize);
+        if kept < unflushed {
+            self.recorder.note(format!("n{number} kept {kept} of {unflushed} writes of rows"));
+            self.recorder.effective("rows-back");
+        }
+        for id in member.kv.buckets().unwrap_or_default() {
+            let Some(bucket) = lock(&self.groups).get(&id.0).copied() else { continue };
+            let rows = image(&member.kv, id).map_err(|error| error.to_string());
+            self.recorder.push(rows_event(number, bucket, true, rows));
+        }
     }
 
     /// Asks for a graceful stop; the process ends when it is done.
@@ -253,11 +293,29 @@ impl Cluster {
         self.nodes().into_iter().filter_map(probe).collect()
     }
 
+    /// The rows of each primary-key replica that runs.
+    pub fn probe_rows(&self) -> Vec<Event> {
+        let keyed: Vec<BucketNo> = (0..self.plan.buckets()).filter(|bucket| self.plan.keyed_of(*bucket).is_some()).collect();
+        let mut events = Vec::new();
+        for number in self.nodes() {
+            let Some(node) = self.node(number) else { continue };
+            for bucket in &keyed {
+                let rows = self.table_bucket(*bucket).and_then(|table_bucket| node.probe_rows(table_bucket));
+                events.extend(rows.map(|rows| rows_event(number, *bucket, false, rows)));
+            }
+        }
+        events
+    }
+
     fn replica(&self, probe: &ReplicaProbe) -> Replica {
         let pointers = probe.pointers;
+        let bucket = probe.bucket.and_then(|bucket| self.bucket_no(bucket));
+        if let Some(bucket) = bucket {
+            lock(&self.groups).insert(probe.group.0, bucket);
+        }
         Replica {
             group: probe.group.0,
-            bucket: probe.bucket.and_then(|bucket| self.bucket_no(bucket)),
+            bucket,
             term: probe.leadership.term,
             leader: probe.leadership.leader,
             ready: probe.leadership.ready,
@@ -321,30 +379,64 @@ impl Cluster {
             }
             _ => Err("the node does not run".to_owned()),
         };
-        let batches = batches.map(|batches| batches.into_iter().map(|(base, bytes)| dump_batch(bucket, base, bytes)).collect());
+        let dump = |(base, bytes)| self.dump_batch(bucket, base, bytes);
+        let batches = batches.map(|batches| batches.into_iter().map(dump).collect());
         let (log_start, high_watermark) = (replica.log_start, replica.high_watermark);
         Event::Dump { node: number, bucket, log_start, high_watermark, batches }
     }
-}
 
-fn dump_batch(bucket: BucketNo, base_offset: i64, bytes: bytes::Bytes) -> DumpBatch {
-    let digest = crate::draw::digest(&bytes);
-    match LogBatch::read(&bytes, 0) {
-        Ok(batch) => {
-            let rows = rows::decode(bucket, &batch, None);
-            let records = i64::from(batch.header().last_offset_delta) + 1;
-            // What the bytes say about themselves counts, not what the index says.
-            let rows = if batch.header().base_offset.0 == base_offset { rows } else { vec![Err("wrong base offset".into())] };
-            DumpBatch { base_offset, records, digest, rows }
+    fn dump_batch(&self, bucket: BucketNo, base_offset: i64, bytes: bytes::Bytes) -> DumpBatch {
+        let digest = crate::draw::digest(&bytes);
+        let bad = |error: String| DumpBatch { base_offset, records: 1, digest, rows: vec![Err(error)], changes: Vec::new() };
+        let batch = match LogBatch::read(&bytes, 0) {
+            Ok(batch) => batch,
+            Err(error) => return bad(error.to_string()),
+        };
+        // What the bytes say about themselves counts, not what the index says.
+        if batch.header().base_offset.0 != base_offset {
+            return bad("wrong base offset".into());
         }
-        Err(error) => DumpBatch { base_offset, records: 1, digest, rows: vec![Err(error.to_string())] },
+        let records = i64::from(batch.header().last_offset_delta) + 1;
+        let (rows, changes) = match self.plan.keyed_of(bucket) {
+            Some(_) => self.recorder.changelog_rows(&batch),
+            None => (rows::decode(bucket, &batch, None), Vec::new()),
+        };
+        DumpBatch { base_offset, records, digest, rows, changes }
     }
 }
 
-async fn run_node(config: NodeConfig, disk: SimDisk, clock: SkewedClock, links: Arc<Links>, life: Arc<Life>) {
+/// Position and rows of one moment.
+fn image(kv: &MemKvStore, bucket: KvBucketId) -> Result<RowsProbe, KvStoreError> {
+    let KvPosition { log_end, row_count, .. } = kv.position(bucket)?;
+    Ok(RowsProbe { log_end, row_count, rows: kv.scan(bucket, &KvRange::all())? })
+}
+
+fn rows_event(node: NodeNo, bucket: BucketNo, crashed: bool, probe: Result<RowsProbe, String>) -> Event {
+    let RowsProbe { log_end, row_count, rows } = match probe {
+        Ok(probe) => probe,
+        Err(error) => return Event::Rows { node, bucket, crashed, log_end: 0, row_count: None, rows: Err(error) },
+    };
+    let row = |(key, value): (bytes::Bytes, bytes::Bytes)| {
+        let row = keyed_rows::decode_value(&value)?;
+        let cells = row[..1].to_vec();
+        match keyed_rows::key_bytes(&cells) == key {
+            true => Ok((cells, row)),
+            false => Err(format!("key {key:?} has the row {}", floss_checker::show(&row))),
+        }
+    };
+    Event::Rows { node, bucket, crashed, log_end, row_count, rows: rows.into_iter().map(row).collect() }
+}
+
+async fn run_node(
+    config: NodeConfig,
+    disk: SimDisk,
+    kv: Arc<MemKvStore>,
+    clock: SkewedClock,
+    links: Arc<Links>,
+    life: Arc<Life>,
+) {
     let me = config.node_id;
     let wrap = move |inner| Arc::new(FaultyTransport::new(me, links.clone(), inner)) as Arc<dyn Transport>;
-    let kv = Arc::new(MemKvStore::default());
     let seams = Seams { disk: Arc::new(disk), kv, clock: Arc::new(clock), wrap_transport: Box::new(wrap) };
     let node = match node::open(config, seams).await {
         Ok(node) => Arc::new(node),

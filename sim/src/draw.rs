@@ -22,6 +22,10 @@ pub enum Stream {
     Runtime = 11,
     NodeClock = 12,
     Bucket = 13,
+    KeyedSwarm = 14,
+    KeyedWriter = 15,
+    Looker = 16,
+    RowsCrash = 17,
 }
 
 /// The root of all randomness of a run.

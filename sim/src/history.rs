@@ -1,7 +1,10 @@
 //! What happened in a run: typed events with virtual times. Oracles judge them, the trace is their text.
 
 use crate::draw::{digest, mix};
+use floss_checker::{Batch, Change, Key, Rows, Table, show};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// A writer of the workload; a number is never used again, also not after it had to start over.
 pub type WriterNo = u32;
@@ -33,11 +36,13 @@ impl fmt::Display for Value {
     }
 }
 
-/// A row that a reader got, or why it is none.
+/// A row that a reader got, or why it is none. Of a changelog: whose batch it came from, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub offset: i64,
     pub value: Result<Value, String>,
+    /// `None`: of a plain log, or the place of a batch that changed nothing.
+    pub change: Option<Change>,
 }
 
 /// What a client knows about an append.
@@ -45,6 +50,10 @@ pub struct Row {
 pub enum Outcome {
     Acked {
         base_offset: i64,
+    },
+    /// Of a put: where the log ended after it.
+    Put {
+        end_offset: i64,
     },
     /// It may have happened, or happen later. Every error after the request was sent.
     Unknown {
@@ -86,6 +95,8 @@ pub struct DumpBatch {
     /// Of all bytes of the batch.
     pub digest: u64,
     pub rows: Vec<Result<Value, String>>,
+    /// Of a changelog: what its rows say; nothing for a batch that changed nothing, which still takes one offset.
+    pub changes: Vec<Change>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +105,33 @@ pub enum Event {
     Start {
         nodes: u64,
         buckets: u32,
+        /// The rules of those with a primary key.
+        keyed: BTreeMap<BucketNo, Table>,
+    },
+    /// What a put will be about; before its first send.
+    Put {
+        writer: WriterNo,
+        bucket: BucketNo,
+        sequence: i32,
+        batch: Arc<Batch>,
+    },
+    /// A lookup was answered: for each key its row, in the order of the question.
+    Lookup {
+        looker: u32,
+        bucket: BucketNo,
+        node: NodeNo,
+        sent_ns: u64,
+        found: Vec<(Key, Option<floss_checker::Row>)>,
+    },
+    /// The rows of a bucket on a node: while it runs, or what a crash left of them.
+    Rows {
+        node: NodeNo,
+        bucket: BucketNo,
+        crashed: bool,
+        /// How much of the log they are the fold of.
+        log_end: i64,
+        row_count: Option<u64>,
+        rows: Result<Rows, String>,
     },
     /// `first`: not a retry.
     Send {
@@ -186,7 +224,29 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start { nodes, buckets } => write!(f, "start nodes={nodes} buckets={buckets}"),
+            Self::Start { nodes, buckets, keyed } => {
+                write!(f, "start nodes={nodes} buckets={buckets}")?;
+                keyed.iter().try_for_each(|(bucket, table)| write!(f, " b{bucket}={table:?}"))
+            }
+            Self::Put { writer, bucket, sequence, batch } => {
+                write!(f, "put w{writer} b{bucket} #{sequence} columns={:?}", batch.columns)?;
+                batch.ops.iter().try_for_each(|op| write!(f, " {op}"))
+            }
+            Self::Lookup { looker, bucket, node, found, .. } => {
+                write!(f, "lookup l{looker} b{bucket} n{node}")?;
+                found.iter().try_for_each(|(key, row)| match row {
+                    Some(row) => write!(f, " {}", show(row)),
+                    None => write!(f, " no{}", show(key)),
+                })
+            }
+            Self::Rows { node, bucket, crashed, log_end, row_count, rows } => {
+                let when = if *crashed { "crash" } else { "live" };
+                write!(f, "rows n{node} b{bucket} {when} end={log_end} count={row_count:?} ")?;
+                match rows {
+                    Ok(rows) => write!(f, "rows={} digest={:016x}", rows.len(), digest(format!("{rows:?}").as_bytes())),
+                    Err(error) => write!(f, "error={error}"),
+                }
+            }
             Self::Send { writer, bucket, sequence, records, node, first } => {
                 let kind = if *first { "send" } else { "resend" };
                 write!(f, "{kind} w{writer} b{bucket} #{sequence} x{records} -> n{node}")
@@ -229,8 +289,9 @@ impl fmt::Display for Event {
 }
 
 fn row_digest(row: &Row) -> u64 {
+    let change = row.change.as_ref().map_or(0, |change| digest(format!("{change:?}").as_bytes()));
     match &row.value {
-        Ok(value) => mix(row.offset as u64) ^ value.checksum(0) as u64,
+        Ok(value) => mix(row.offset as u64) ^ value.checksum(0) as u64 ^ change,
         Err(error) => digest(error.as_bytes()),
     }
 }
@@ -239,6 +300,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Acked { base_offset } => write!(f, "acked at={base_offset}"),
+            Self::Put { end_offset } => write!(f, "acked end={end_offset}"),
             Self::Unknown { why } => write!(f, "unknown {why}"),
             Self::OutOfOrder { certain } => write!(f, "out-of-order certain={certain}"),
             Self::Refused { code, message } => write!(f, "refused code={code} {message}"),

@@ -4,7 +4,8 @@
 //! things first: the time until the heal, faults, writers, readers, spans of time in which a writer appends, tables, buckets, nodes, sizes, conditions.
 //! Source: Zeller and Hildebrandt, ddmin.
 
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, Workload};
+use std::cmp::Ordering;
 
 /// Runs candidates and says which of them is red in the same way: the lowest index. None: none of them, or time is up.
 pub type Judge<'a> = dyn FnMut(&[Plan]) -> Option<usize> + 'a;
@@ -27,6 +28,10 @@ pub fn minimise(plan: Plan, judge: &mut Judge<'_>) -> Plan {
         drop_items(&mut best, all, judge, |plan, actions| plan.actions = actions);
         let all = best.workload.writers.clone();
         drop_items(&mut best, all, judge, |plan, writers| plan.workload.writers = writers);
+        let all = best.workload.keyed_writers.clone();
+        drop_items(&mut best, all, judge, |plan, writers| plan.workload.keyed_writers = writers);
+        let all = best.workload.lookers.clone();
+        drop_items(&mut best, all, judge, |plan, lookers| plan.workload.lookers = lookers);
         let all = best.workload.readers.clone();
         drop_items(&mut best, all, judge, |plan, readers| plan.workload.readers = readers);
         narrow_spans(&mut best, judge);
@@ -96,8 +101,8 @@ fn drop_items<T: Clone>(best: &mut Plan, mut items: Vec<T>, judge: &mut Judge<'_
 /// Which spans of time each writer is needed in; then those are cut in halves.
 fn narrow_spans(best: &mut Plan, judge: &mut Judge<'_>) {
     let end = best.heal_at_ms + best.calm_ms;
-    for writer in 0..best.workload.writers.len() {
-        let mut spans = best.workload.writers[writer].spans_ms.clone();
+    for writer in 0..best.writer_tables().len() {
+        let mut spans = spans_mut(best, writer).clone();
         if spans.is_empty() {
             let step = end.div_ceil(SPANS).max(1);
             spans = (0..end).step_by(step as usize).map(|from| (from, from + step)).collect();
@@ -106,10 +111,10 @@ fn narrow_spans(best: &mut Plan, judge: &mut Judge<'_>) {
             let before = spans.len();
             // No spans would mean no limit.
             let keep_one = |plan: &mut Plan, spans: Vec<(u64, u64)>| {
-                plan.workload.writers[writer].spans_ms = if spans.is_empty() { vec![(0, 1)] } else { spans };
+                *spans_mut(plan, writer) = if spans.is_empty() { vec![(0, 1)] } else { spans };
             };
             drop_items(best, spans.clone(), judge, keep_one);
-            let kept = best.workload.writers[writer].spans_ms.clone();
+            let kept = spans_mut(best, writer).clone();
             let halves = kept.iter().filter(|(from, to)| to - from > SPAN_MS_MIN).flat_map(|(from, to)| {
                 let middle = (from + to) / 2;
                 [(*from, middle), (middle, *to)]
@@ -123,17 +128,34 @@ fn narrow_spans(best: &mut Plan, judge: &mut Judge<'_>) {
     }
 }
 
+/// Writers are counted over both kinds of tables.
+fn spans_mut(plan: &mut Plan, writer: usize) -> &mut Vec<(u64, u64)> {
+    let Workload { writers, keyed_writers, .. } = &mut plan.workload;
+    match writer.checked_sub(writers.len()) {
+        None => &mut writers[writer].spans_ms,
+        Some(writer) => &mut keyed_writers[writer].spans_ms,
+    }
+}
+
+fn bucket_count_mut(plan: &mut Plan, table: usize) -> &mut i32 {
+    let Workload { tables, keyed, .. } = &mut plan.workload;
+    match table.checked_sub(tables.len()) {
+        None => &mut tables[table],
+        Some(table) => &mut keyed[table].buckets,
+    }
+}
+
 /// Fewer tables, buckets and nodes.
 fn shrink_cluster(best: &mut Plan, judge: &mut Judge<'_>) {
-    for table in (0..best.workload.tables.len()).rev() {
-        if best.workload.tables.len() > 1 {
+    for table in best.tables().rev() {
+        if best.tables().len() > 1 {
             take(best, without_table(best, table).into_iter().collect(), judge);
         }
     }
-    for table in 0..best.workload.tables.len() {
-        for count in 1..best.workload.tables[table] {
+    for table in best.tables() {
+        for count in 1..best.bucket_count(table) {
             let mut plan = best.clone();
-            plan.workload.tables[table] = count;
+            *bucket_count_mut(&mut plan, table) = count;
             if take(best, vec![plan], judge) {
                 break;
             }
@@ -151,15 +173,21 @@ fn shrink_cluster(best: &mut Plan, judge: &mut Judge<'_>) {
 fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
     let mut plan = plan.clone();
     let first = plan.first_bucket(table);
-    let count = plan.workload.tables[table] as u32;
-    let workload = &mut plan.workload;
-    let uses = workload.writers.iter().map(|writer| writer.table).chain(workload.readers.iter().map(|reader| reader.table));
-    if uses.into_iter().any(|used| used == table) {
-        return None;
+    let count = plan.bucket_count(table) as u32;
+    let Workload { tables, writers, readers, keyed, keyed_writers, lookers } = &mut plan.workload;
+    let log = writers.iter_mut().map(|writer| &mut writer.table).chain(readers.iter_mut().map(|reader| &mut reader.table));
+    let rows = keyed_writers.iter_mut().map(|writer| &mut writer.table).chain(lookers.iter_mut().map(|looker| &mut looker.table));
+    for used in log.chain(rows) {
+        match (*used).cmp(&table) {
+            Ordering::Less => {}
+            Ordering::Equal => return None,
+            Ordering::Greater => *used -= 1,
+        }
     }
-    workload.tables.remove(table);
-    workload.writers.iter_mut().filter(|writer| writer.table > table).for_each(|writer| writer.table -= 1);
-    workload.readers.iter_mut().filter(|reader| reader.table > table).for_each(|reader| reader.table -= 1);
+    match table.checked_sub(tables.len()) {
+        None => drop(tables.remove(table)),
+        Some(table) => drop(keyed.remove(table)),
+    }
     for action in &mut plan.actions {
         if let Some(Target::LeaderOf(bucket) | Target::FollowerOf(bucket)) = action.fault.target_mut() {
             if *bucket >= first + count {
@@ -174,7 +202,10 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
 
 /// Plain conditions instead of drawn ones, each by itself; shorter faults.
 fn simplify(best: &mut Plan, judge: &mut Judge<'_>) {
-    let plain: [fn(&mut Plan); 7] = [
+    let plain: [fn(&mut Plan); 10] = [
+        |plan| plan.environment.rows_lost_per_mille = 0,
+        |plan| plan.workload.keyed_writers.iter_mut().for_each(|writer| (writer.records_max, writer.text_bytes_max) = (1, 4)),
+        |plan| plan.workload.keyed_writers.iter_mut().for_each(|writer| writer.open_max = 1),
         |plan| plan.environment.loss_per_mille = 0,
         |plan| plan.environment.clock_skew_ms.iter_mut().for_each(|skew| *skew = 0),
         |plan| plan.environment.link_us_max = plan.environment.link_us_min + 1,
@@ -226,6 +257,7 @@ mod tests {
         assert_eq!(small.actions.len(), 2, "{:?}", small.actions);
         assert_eq!((small.workload.writers.len(), small.workload.readers.len()), (1, 0));
         assert_eq!((small.workload.tables.as_slice(), small.nodes), ([1].as_slice(), 3));
+        assert!(small.workload.keyed.is_empty() && small.workload.lookers.is_empty());
         assert!(small.workload.writers[0].spans_ms.iter().all(|(from, to)| to - from <= 2 * SPAN_MS_MIN), "{small:?}");
         assert!(small.heal_at_ms < plan.heal_at_ms && runs < 400, "{runs} runs");
     }
@@ -245,6 +277,7 @@ mod tests {
     #[test]
     fn a_table_that_is_used_stays_and_buckets_behind_a_removed_one_move_up() {
         let mut plan = generate(1, 20);
+        plan.workload = Workload { writers: plan.workload.writers, readers: plan.workload.readers, ..Workload::default() };
         plan.workload.tables = vec![1, 2, 1];
         plan.workload.writers.iter_mut().for_each(|writer| writer.table = 2);
         plan.workload.readers.iter_mut().for_each(|reader| reader.table = 0);

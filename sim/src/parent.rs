@@ -246,6 +246,8 @@ impl Summary {
             (&mut self.counts.rows, counts.rows),
             (&mut self.counts.boots, counts.boots),
             (&mut self.counts.checks, counts.checks),
+            (&mut self.counts.lookups, counts.lookups),
+            (&mut self.counts.lookups_failed, counts.lookups_failed),
         ] {
             *total += part;
         }
@@ -267,7 +269,9 @@ impl Summary {
         let mut kinds: Vec<(&String, &u64)> = self.counts.faults.iter().collect();
         kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), *kind));
         let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        let Counts { sends, resends, acked, unknown, out_of_order, fetches, rows, boots, checks, .. } = &self.counts;
+        let Counts {
+            sends, resends, acked, unknown, out_of_order, fetches, rows, boots, checks, lookups, lookups_failed, ..
+        } = &self.counts;
         let cpu = self.cpu_ms as f64 / 1000.0;
         vec![
             format!(
@@ -285,7 +289,7 @@ impl Summary {
             format!("faults {effective} effective, {} per run ({})", effective / (seeds as u64).max(1), kinds.join(", ")),
             format!("reached {} marks: {}", self.marks.len(), self.marks.keys().cloned().collect::<Vec<_>>().join(" ")),
             format!(
-                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; starts {boots}; checks {checks}"
+                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; lookups {lookups} (+{lookups_failed} without an answer); starts {boots}; checks {checks}"
             ),
         ]
     }

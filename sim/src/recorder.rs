@@ -1,8 +1,11 @@
 //! Takes every event of a run: writes the trace, asks the oracles, remembers the first violation.
 
-use crate::history::{BucketNo, Event, Outcome, WriterNo};
+use crate::history::{BucketNo, Event, Outcome, Value, WriterNo};
 use crate::oracle::{Oracles, Violation};
 use crate::report::Timeline;
+use crate::workload::keyed_rows;
+use floss_checker::Change;
+use floss_protocol::log_batch::LogBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -29,6 +32,9 @@ pub struct Counts {
     pub probes: u64,
     pub boots: u64,
     pub checks: u64,
+    /// Answered, and not answered clearly.
+    pub lookups: u64,
+    pub lookups_failed: u64,
     /// Faults that changed something, by kind.
     pub faults: BTreeMap<String, u64>,
 }
@@ -54,6 +60,8 @@ struct State {
     violation: Option<Violation>,
     progress: Progress,
     timeline: Timeline,
+    /// Writer ids of the cluster.
+    writers: BTreeMap<i64, WriterNo>,
 }
 
 /// What happened since the heal.
@@ -74,11 +82,12 @@ impl Recorder {
 
     pub fn push(&self, event: Event) {
         let at_ns = now_ns();
+        let text = event.to_string();
         let mut state = self.state();
-        writeln!(state.trace, "{at_ns} {event}").expect("a string takes everything");
+        writeln!(state.trace, "{at_ns} {text}").expect("a string takes everything");
         count(&mut state.counts, &event);
         state.progress.observe(&event);
-        state.timeline.observe(at_ns, &event);
+        state.timeline.observe(at_ns, &event, text);
         if state.violation.is_some() {
             return;
         }
@@ -90,6 +99,30 @@ impl Recorder {
 
     pub fn note(&self, text: impl Into<String>) {
         self.push(Event::Note { text: text.into() });
+    }
+
+    /// The cluster gave this writer an id.
+    pub fn name_writer(&self, writer_id: i64, writer: WriterNo) {
+        self.state().writers.insert(writer_id, writer);
+    }
+
+    /// A batch of a changelog: for each of its offsets whose batch it is, and what it says. A batch that changed nothing has one offset
+    /// and says nothing.
+    pub fn changelog_rows(&self, batch: &LogBatch) -> (Vec<Result<Value, String>>, Vec<Change>) {
+        let changes = match keyed_rows::decode_changes(batch) {
+            Ok(changes) => changes,
+            Err(error) => return (vec![Err(error); (batch.header().record_count.max(1)) as usize], Vec::new()),
+        };
+        let (writer_id, sequence) = (batch.header().writer_id, batch.header().batch_sequence);
+        let writer = self.state().writers.get(&writer_id).copied();
+        let writer = writer.ok_or_else(|| format!("a batch of writer_id={writer_id}, which nobody has"));
+        let value = |index| writer.clone().map(|writer| Value { writer, sequence, index });
+        ((0..changes.len().max(1) as i32).map(value).collect(), changes)
+    }
+
+    /// A lookup got no clear answer.
+    pub fn lookup_failed(&self) {
+        self.state().counts.lookups_failed += 1;
     }
 
     /// A fault changed something.
@@ -148,7 +181,7 @@ impl Progress {
             Event::Send { writer, bucket, sequence, first: true, .. } if self.healed => {
                 self.sent.insert((*bucket, *writer, *sequence));
             }
-            Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { .. }, .. }
+            Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { .. } | Outcome::Put { .. }, .. }
                 if self.sent.contains(&(*bucket, *writer, *sequence)) =>
             {
                 self.acked.insert((*bucket, *writer));
@@ -168,7 +201,7 @@ fn count(counts: &mut Counts, event: &Event) {
         Event::Send { first: true, .. } => counts.sends += 1,
         Event::Send { first: false, .. } => counts.resends += 1,
         Event::Done { outcome, .. } => match outcome {
-            Outcome::Acked { .. } => counts.acked += 1,
+            Outcome::Acked { .. } | Outcome::Put { .. } => counts.acked += 1,
             Outcome::Unknown { .. } => counts.unknown += 1,
             Outcome::OutOfOrder { .. } => counts.out_of_order += 1,
             Outcome::Refused { .. } => {}
@@ -178,6 +211,7 @@ fn count(counts: &mut Counts, event: &Event) {
             counts.rows += rows.len() as u64;
         }
         Event::Probe { .. } => counts.probes += 1,
+        Event::Lookup { .. } => counts.lookups += 1,
         Event::Boot { .. } => counts.boots += 1,
         _ => {}
     }

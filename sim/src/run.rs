@@ -7,7 +7,7 @@ use crate::history::{Event, Replica};
 use crate::nemesis::Nemesis;
 use crate::plan::Plan;
 use crate::recorder::{Recorded, Recorder, now_ns};
-use crate::workload::{Mode, Shared, create_tables, run_reader, run_writer};
+use crate::workload::{Mode, Shared, create_tables, keyed_rows, run_looker, run_reader, run_writer};
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
 use madsim::runtime::{Handle, Runtime};
@@ -83,7 +83,8 @@ fn remember_panics(first: Arc<Mutex<Option<(u64, String)>>>) {
 async fn simulate(plan: Arc<Plan>, recorder: Arc<Recorder>) {
     let handle = Handle::current();
     let cluster = Arc::new(Cluster::new(handle.clone(), plan.clone(), recorder.clone()));
-    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets() });
+    let keyed = (0..plan.buckets()).filter_map(|bucket| Some((bucket, keyed_rows::rules(plan.keyed_of(bucket)?))));
+    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets(), keyed: keyed.collect() });
     cluster.nodes().into_iter().for_each(|node| cluster.boot(node));
     let Some(table_ids) = set_up(&handle, &cluster, &plan, &recorder).await else { return };
     recorder.note(format!("tables {table_ids:?}"));
@@ -124,7 +125,7 @@ fn client_node(handle: &Handle, name: &str, address: &str) -> SimNodeId {
 /// Each client is a process on a machine of its own.
 fn start_clients(handle: &Handle, cluster: &Cluster, shared: &Arc<Shared>) -> Vec<SimNodeId> {
     let mut clients = Vec::new();
-    for number in 0..shared.plan.workload.writers.len() as u32 {
+    for number in 0..shared.plan.writer_tables().len() as u32 {
         let client = client_node(handle, &format!("w{number}"), &format!("10.0.1.{}", number + 1));
         let writer = run_writer(shared.clone(), number, cluster.client_addresses());
         handle.get_node(client).expect("just made").spawn(writer);
@@ -136,13 +137,20 @@ fn start_clients(handle: &Handle, cluster: &Cluster, shared: &Arc<Shared>) -> Ve
         handle.get_node(client).expect("just made").spawn(reader);
         clients.push(client);
     }
+    for number in 0..shared.plan.workload.lookers.len() as u32 {
+        let client = client_node(handle, &format!("l{number}"), &format!("10.0.1.{}", number + 201));
+        let looker = run_looker(shared.clone(), number, cluster.client_addresses());
+        handle.get_node(client).expect("just made").spawn(looker);
+        clients.push(client);
+    }
     clients
 }
 
 async fn probe_for_ever(cluster: Arc<Cluster>, shared: Arc<Shared>) {
     while !shared.stopped() {
         time::sleep(PROBE_EVERY).await;
-        cluster.probe().into_iter().for_each(|event| shared.recorder.push(event));
+        let events = cluster.probe().into_iter().chain(cluster.probe_rows());
+        events.for_each(|event| shared.recorder.push(event));
     }
 }
 
@@ -180,7 +188,7 @@ async fn calm_down(cluster: &Cluster, shared: &Shared) {
         return;
     }
     let replicas = replicas(cluster);
-    cluster.probe().into_iter().for_each(|event| recorder.push(event));
+    cluster.probe().into_iter().chain(cluster.probe_rows()).for_each(|event| recorder.push(event));
     for (node, replica) in replicas {
         if let (Some(bucket), false) = (replica.bucket, recorder.is_red()) {
             recorder.push(cluster.dump(node, bucket, &replica).await);
@@ -230,10 +238,8 @@ fn leaderless(cluster: &Cluster, plan: &Plan) -> Option<String> {
 }
 
 fn stuck_writer(shared: &Shared) -> Option<String> {
-    for (writer, plan) in (0..).zip(&shared.plan.workload.writers) {
-        let first = shared.plan.first_bucket(plan.table);
-        let count = shared.plan.workload.tables[plan.table] as u32;
-        if let Some(bucket) = (first..first + count).find(|bucket| !shared.recorder.has_progressed(*bucket, writer)) {
+    for (writer, table) in (0..).zip(shared.plan.writer_tables()) {
+        if let Some(bucket) = shared.plan.buckets_of(table).find(|bucket| !shared.recorder.has_progressed(*bucket, writer)) {
             return Some(format!("w{writer} got nothing new into b{bucket}"));
         }
     }
@@ -263,8 +269,7 @@ fn lagging_replica(cluster: &Cluster, plan: &Plan) -> Option<String> {
 fn lagging_reader(cluster: &Cluster, shared: &Shared) -> Option<String> {
     let replicas = replicas(cluster);
     for (reader, plan) in (0..).zip(&shared.plan.workload.readers) {
-        let first = shared.plan.first_bucket(plan.table);
-        for bucket in first..first + shared.plan.workload.tables[plan.table] as u32 {
+        for bucket in shared.plan.buckets_of(plan.table) {
             let ends =
                 replicas.iter().filter(|(_, replica)| replica.bucket == Some(bucket)).map(|(_, replica)| replica.high_watermark);
             let (end, read) = (ends.max().unwrap_or(0), shared.recorder.read_end(reader, bucket));

@@ -3,7 +3,7 @@
 //! Judged at the end, when all nodes are back from their disks: every acked batch must be whole, at its offset, on every replica.
 
 use super::Oracle;
-use crate::history::{BucketNo, Event, NodeNo, Outcome, Value, WriterNo};
+use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Outcome, Value, WriterNo};
 use std::collections::BTreeMap;
 
 /// An acked batch: where, how many records, when.
@@ -19,6 +19,8 @@ type Key = (BucketNo, WriterNo, i32);
 pub struct Durable {
     sent: BTreeMap<Key, i32>,
     acked: BTreeMap<Key, Acked>,
+    /// Acked puts: log end after each, and when.
+    puts: BTreeMap<Key, (i64, u64)>,
     dumped: BTreeMap<BucketNo, u64>,
     ended: bool,
 }
@@ -44,6 +46,25 @@ impl Durable {
         }
         Ok(())
     }
+
+    fn check_puts(&self, node: NodeNo, bucket: BucketNo, batches: &[DumpBatch]) -> Result<(), String> {
+        let end = |batch: &DumpBatch| {
+            let value = batch.rows.first()?.as_ref().ok()?;
+            Some(((value.writer, value.sequence), batch.base_offset + batch.records.max(1)))
+        };
+        let found: BTreeMap<(WriterNo, i32), i64> = batches.iter().filter_map(end).collect();
+        let range = (bucket, WriterNo::MIN, i32::MIN)..=(bucket, WriterNo::MAX, i32::MAX);
+        for ((_, writer, sequence), (end_offset, at_ns)) in self.puts.range(range) {
+            let found = found.get(&(*writer, *sequence));
+            if found != Some(end_offset) {
+                let seconds = *at_ns as f64 / 1e9;
+                return Err(format!(
+                    "lost put: w{writer} #{sequence} was acked with end={end_offset} after {seconds:.3} s, on n{node} it ends at {found:?} (b{bucket})"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Oracle for Durable {
@@ -62,6 +83,9 @@ impl Oracle for Durable {
                     *self.sent.get(&key).ok_or_else(|| format!("ack of w{writer} b{bucket} #{sequence}, never sent"))?;
                 self.acked.entry(key).or_insert(Acked { base_offset: *base_offset, records, at_ns });
             }
+            Event::Done { writer, bucket, sequence, outcome: Outcome::Put { end_offset }, .. } => {
+                self.puts.entry((*bucket, *writer, *sequence)).or_insert((*end_offset, at_ns));
+            }
             Event::Dump { node, bucket, batches: Ok(batches), .. } => {
                 let mut found = BTreeMap::new();
                 for batch in batches {
@@ -71,6 +95,7 @@ impl Oracle for Durable {
                 *self.dumped.entry(*bucket).or_default() += 1;
                 self.ended = true;
                 self.check_dump(*node, *bucket, &found)?;
+                self.check_puts(*node, *bucket, batches)?;
             }
             _ => {}
         }
@@ -78,7 +103,7 @@ impl Oracle for Durable {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        let buckets = self.acked.keys().map(|(bucket, ..)| bucket);
+        let buckets = self.acked.keys().chain(self.puts.keys()).map(|(bucket, ..)| bucket);
         match buckets.filter(|_| self.ended).find(|bucket| self.dumped.get(bucket).is_none_or(|dumps| *dumps < 2)) {
             Some(bucket) => Err(format!("b{bucket} has acked writes, at the end fewer than 2 replicas could be read")),
             None => Ok(()),

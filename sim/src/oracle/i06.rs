@@ -1,7 +1,7 @@
 //! I6: no reader sees above the high watermark, and what is below it is final.
 //!
 //! A watermark that was shown promises that the offsets below it are taken: an append sent afterwards cannot get one of them. What
-//! was read must still be there at the end.
+//! was read must still be there at the end. (Lookups of rows that never came to be: `linear`, which knows the order of all states.)
 
 use super::Oracle;
 use crate::history::{BucketNo, Event, Outcome, WriterNo};
@@ -44,6 +44,9 @@ impl Oracle for Watermark {
             }
             Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { base_offset }, .. } => {
                 self.check_ack((*bucket, *writer, *sequence), *base_offset)?;
+            }
+            Event::Done { writer, bucket, sequence, outcome: Outcome::Put { end_offset }, .. } => {
+                self.check_ack((*bucket, *writer, *sequence), end_offset - 1)?;
             }
             Event::Fetch { reader, bucket, node, high_watermark, rows, .. } => {
                 if let Some(row) = rows.iter().find(|row| row.offset >= *high_watermark) {

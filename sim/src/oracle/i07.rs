@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct WriterOrder {
+    /// Base offsets; of puts, where the log ended.
     acks: BTreeMap<(BucketNo, WriterNo, i32), i64>,
     /// Where a value was seen.
     places: BTreeMap<(BucketNo, Value), i64>,
@@ -49,7 +50,7 @@ impl Oracle for WriterOrder {
     fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
         match event {
             Event::Done { writer, bucket, sequence, node, outcome } => match outcome {
-                Outcome::Acked { base_offset } => {
+                Outcome::Acked { base_offset } | Outcome::Put { end_offset: base_offset } => {
                     let first = *self.acks.entry((*bucket, *writer, *sequence)).or_insert(*base_offset);
                     if first != *base_offset {
                         return Err(format!(

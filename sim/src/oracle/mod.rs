@@ -1,7 +1,7 @@
 //! One file per invariant (docs/ARCHITECTURE.md, I1 to I14). Each looks at the same events and keeps what it needs.
 //!
-//! I14 (same seed, same trace) is judged by `parent`, which has both traces. I4, I8, I9, I11, I12 come with primary-key tables and the
-//! lake.
+//! I14 (same seed, same trace) is judged by `parent`, which has both traces. I4, I11, I12 come with the lake. Beside the invariants:
+//! `linear` (lookups and puts fit into one order), `protocol` and `liveness`. What is judged without a harness lies in `floss-checker`.
 
 mod i01;
 mod i02;
@@ -9,11 +9,15 @@ mod i03;
 mod i05;
 mod i06;
 mod i07;
+mod i08;
+mod i09;
 mod i10;
 mod i13;
 mod i14;
+mod linear;
 mod liveness;
 mod protocol;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +29,7 @@ use std::fmt;
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I13`, `protocol`, `liveness`, or `panic`.
+    /// `I1` to `I13`, `linear`, `protocol`, `liveness`, or `panic`.
     pub oracle: &'static str,
     pub at_ns: u64,
     pub what: String,
@@ -64,6 +68,9 @@ impl Default for Oracles {
                 Box::new(i07::WriterOrder::default()),
                 Box::new(i01::Durable::default()),
                 Box::new(i06::Watermark::default()),
+                Box::new(i09::WellFormed::default()),
+                Box::new(i08::SameRows::default()),
+                Box::new(linear::Linear::default()),
                 Box::new(i10::OneLeader::default()),
                 Box::new(i13::Readable::default()),
                 Box::new(protocol::Protocol::default()),

@@ -9,7 +9,7 @@ fn value(sequence: i32, index: i32) -> Value {
 
 fn batch(base_offset: i64, sequence: i32, records: i32) -> DumpBatch {
     let rows = (0..records).map(|index| Ok(value(sequence, index))).collect();
-    DumpBatch { base_offset, records: i64::from(records), digest: 100 + sequence as u64, rows }
+    DumpBatch { base_offset, records: i64::from(records), digest: 100 + sequence as u64, rows, changes: Vec::new() }
 }
 
 fn send(sequence: i32, records: i32, first: bool) -> Event {
@@ -25,7 +25,7 @@ fn acked(sequence: i32, base_offset: i64) -> Event {
 }
 
 fn fetch(from: i64, high_watermark: i64, values: Vec<Value>) -> Event {
-    let rows = values.into_iter().zip(from..).map(|(value, offset)| Row { offset, value: Ok(value) }).collect();
+    let rows = values.into_iter().zip(from..).map(|(value, offset)| Row { offset, value: Ok(value), change: None }).collect();
     Event::Fetch { reader: 9, bucket: 0, node: 2, from, high_watermark, sent_ns: 0, rows }
 }
 
@@ -43,7 +43,7 @@ fn probe(node: u64, term: u64, leader: u64, pointers: [u64; 5]) -> Event {
 fn good() -> Vec<Event> {
     let log = || vec![batch(0, 0, 2), batch(2, 1, 1), batch(3, 2, 2)];
     vec![
-        Event::Start { nodes: 3, buckets: 1 },
+        Event::Start { nodes: 3, buckets: 1, keyed: Default::default() },
         send(0, 2, true),
         probe(1, 2, 1, [0, 0, 1, 1, 2]),
         probe(2, 2, 1, [0, 0, 1, 1, 1]),
@@ -114,7 +114,7 @@ fn bad_histories_are_found_by_the_right_oracle() {
         ("ack says another offset than the reader saw", "I2", with(13, acked(2, 4))),
         ("hole in a log", "I3", with(16, dump(1, gap))),
         ("hole in an answer", "I3", {
-            let row = |offset, value| Row { offset, value: Ok(value) };
+            let row = |offset, value| Row { offset, value: Ok(value), change: None };
             let rows = vec![row(2, value(1, 0)), row(4, value(2, 1))];
             with(11, Event::Fetch { reader: 9, bucket: 0, node: 2, from: 2, high_watermark: 5, sent_ns: 0, rows })
         }),

@@ -1,5 +1,6 @@
 //! A plan from a seed. Each probability is itself drawn per seed (swarm): runs differ in kind, not only in detail.
 
+use super::keyed::add_keyed;
 use super::{Action, Environment, Fault, Plan, Reader, Target, Workload, Writer};
 use crate::disk::Latency;
 use crate::draw::{Draws, Source, Stream};
@@ -14,11 +15,15 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     let calm_ms = (total_ms / 5).clamp(2_000, 8_000);
     let heal_at_ms = total_ms - calm_ms;
     let workload = workload(&swarm);
-    let buckets = workload.tables.iter().sum::<i32>() as u64;
     let environment = environment(&swarm, nodes);
-    let recipes = Recipes::new(&swarm, nodes, buckets);
-    let actions = recipes.actions(&draws.source(Stream::Faults, 0), heal_at_ms);
-    Plan { seed, nodes, heal_at_ms, calm_ms, environment, workload, actions }
+    let mut plan = Plan { seed, nodes, heal_at_ms, calm_ms, environment, workload, actions: Vec::new() };
+    // A stream of its own: what log tables see does not depend on it.
+    let keyed_swarm = draws.source(Stream::KeyedSwarm, 0);
+    add_keyed(&mut plan.workload, &keyed_swarm);
+    plan.environment.rows_lost_per_mille = *keyed_swarm.pick(&[0, 0, 100, 500]);
+    let recipes = Recipes::new(&swarm, nodes, u64::from(plan.buckets()));
+    plan.actions = recipes.actions(&draws.source(Stream::Faults, 0), heal_at_ms);
+    plan
 }
 
 fn environment(swarm: &Source, nodes: u64) -> Environment {
@@ -40,6 +45,7 @@ fn environment(swarm: &Source, nodes: u64) -> Environment {
         tail_entries: *swarm.pick(&[0, 2, 10, 64]),
         compact_entries: *swarm.pick(&[5, 20, 50, 200]),
         upkeep_ms: *swarm.pick(&[300, 1_000, 3_000]),
+        rows_lost_per_mille: 0,
     }
 }
 
@@ -69,7 +75,7 @@ fn workload(swarm: &Source) -> Workload {
         rescan_ms: *swarm.pick(&[0, 5_000, 15_000]),
     });
     let readers = readers.collect();
-    Workload { tables, writers, readers }
+    Workload { tables, writers, readers, ..Workload::default() }
 }
 
 /// Short stories that are likely to hurt, and how often each is told.

@@ -1,8 +1,10 @@
 //! What will happen in a run, as data: made from a seed, saved, edited, replayed.
 
 mod generate;
+mod keyed;
 
 pub use generate::generate;
+pub use keyed::{KeyedTable, KeyedWriter, Looker, Merge};
 
 use crate::disk::Latency;
 use crate::history::NodeNo;
@@ -40,14 +42,25 @@ pub struct Environment {
     pub tail_entries: u64,
     pub compact_entries: u64,
     pub upkeep_ms: u64,
+    /// Per mille of crashes after which the directory of the rows is gone.
+    #[serde(default)]
+    pub rows_lost_per_mille: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Tables are counted over both kinds, log tables first; so are writers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// Bucket counts of the tables.
+    /// Bucket counts of the log tables.
     pub tables: Vec<i32>,
     pub writers: Vec<Writer>,
     pub readers: Vec<Reader>,
+    /// Primary-key tables.
+    #[serde(default)]
+    pub keyed: Vec<KeyedTable>,
+    #[serde(default)]
+    pub keyed_writers: Vec<KeyedWriter>,
+    #[serde(default)]
+    pub lookers: Vec<Looker>,
 }
 
 /// Appends to every bucket of its table.
@@ -219,14 +232,28 @@ impl fmt::Display for Fault {
 
 impl Plan {
     pub fn buckets(&self) -> u32 {
-        self.workload.tables.iter().sum::<i32>() as u32
+        self.tables().map(|table| self.bucket_count(table)).sum::<i32>() as u32
+    }
+
+    pub fn tables(&self) -> std::ops::Range<usize> {
+        0..self.workload.tables.len() + self.workload.keyed.len()
+    }
+
+    pub fn bucket_count(&self, table: usize) -> i32 {
+        self.workload.tables.get(table).copied().or_else(|| Some(self.keyed(table)?.buckets)).unwrap_or(0)
+    }
+
+    /// `None` for log tables.
+    pub fn keyed(&self, table: usize) -> Option<&KeyedTable> {
+        self.workload.keyed.get(table.checked_sub(self.workload.tables.len())?)
     }
 
     /// Table and bucket in it, of a bucket counted over all tables.
     pub fn bucket(&self, number: u32) -> Option<(usize, i32)> {
         let mut left = number as i32;
-        for (table, count) in self.workload.tables.iter().enumerate() {
-            if left < *count {
+        for table in self.tables() {
+            let count = self.bucket_count(table);
+            if left < count {
                 return Some((table, left));
             }
             left -= count;
@@ -236,6 +263,23 @@ impl Plan {
 
     /// The number over all tables of the first bucket of a table.
     pub fn first_bucket(&self, table: usize) -> u32 {
-        self.workload.tables[..table].iter().sum::<i32>() as u32
+        (0..table).map(|table| self.bucket_count(table)).sum::<i32>() as u32
+    }
+
+    /// The buckets of a table, counted over all tables.
+    pub fn buckets_of(&self, table: usize) -> std::ops::Range<u32> {
+        let first = self.first_bucket(table);
+        first..first + self.bucket_count(table) as u32
+    }
+
+    /// The table of a bucket, if it has a primary key.
+    pub fn keyed_of(&self, bucket: u32) -> Option<&KeyedTable> {
+        self.keyed(self.bucket(bucket)?.0)
+    }
+
+    /// The table of each writer, in the order of their numbers.
+    pub fn writer_tables(&self) -> Vec<usize> {
+        let Workload { writers, keyed_writers, .. } = &self.workload;
+        writers.iter().map(|writer| writer.table).chain(keyed_writers.iter().map(|writer| writer.table)).collect()
     }
 }

@@ -50,16 +50,17 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    pub fn observe(&mut self, at_ns: u64, event: &Event) {
+    /// `text` is the line of the trace.
+    pub fn observe(&mut self, at_ns: u64, event: &Event, text: String) {
         self.end_ns = self.end_ns.max(at_ns);
-        if !matches!(event, Event::Probe { .. }) {
+        if !matches!(event, Event::Probe { .. } | Event::Rows { .. }) {
             if self.last.len() == LAST_EVENTS {
                 self.last.pop_front();
             }
-            self.last.push_back((at_ns, event.to_string()));
+            self.last.push_back((at_ns, text));
         }
         match event {
-            Event::Start { nodes, buckets } => (self.nodes, self.buckets) = (*nodes, *buckets),
+            Event::Start { nodes, buckets, .. } => (self.nodes, self.buckets) = (*nodes, *buckets),
             Event::FaultBegins { action, what, nodes } => {
                 let nodes: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
                 let what = if nodes.is_empty() { what.clone() } else { format!("{what} = {}", nodes.join(" ")) };

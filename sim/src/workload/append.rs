@@ -1,13 +1,15 @@
-//! One writer on one bucket: batches in sequence, at most five open, each sent again under its sequence until it is acked.
+//! One writer on one bucket: batches in sequence, a few open, each sent again under its sequence until it is acked.
 
-use super::{Mode, Shared, rows};
-use crate::client::{Bucket, CallError, Session};
+use super::{Mode, Shared, keyed_rows, rows};
+use crate::client::{Bucket, CallError, Connection, Session, Waiting};
 use crate::draw::Source;
 use crate::history::{BucketNo, Event, Outcome, WriterNo};
-use crate::plan::Writer;
+use crate::plan::{KeyedTable, KeyedWriter, Writer};
 use bytes::Bytes;
 use floss_protocol::error_code::{ErrorCode, Retry};
-use floss_protocol::rpc::{PbProduceLogReqForBucket, PbProduceLogRespForBucket, ProduceLogRequest, ProduceLogResponse};
+use floss_protocol::rpc::{
+    PbProduceLogReqForBucket, PbPutKvReqForBucket, ProduceLogRequest, ProduceLogResponse, PutKvRequest, PutKvResponse, Rpc,
+};
 use floss_raft::env::runtime::sync::mpsc;
 use floss_raft::env::runtime::time::Instant;
 use floss_raft::env::runtime::{select, spawn, time};
@@ -17,15 +19,45 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What official clients keep open per bucket.
-const OPEN_MAX: usize = 5;
+const OPEN_MAX: u64 = 5;
 const SERVER_PATIENCE_MS: i32 = 2_000;
 const CLIENT_PATIENCE: Duration = Duration::from_millis(3_000);
 const WAKE: Duration = Duration::from_millis(50);
 
+/// What a writer writes.
+#[derive(Clone)]
+pub(super) enum Content {
+    Log(Writer),
+    Keyed(KeyedWriter, KeyedTable),
+}
+
+impl Content {
+    pub fn table(&self) -> usize {
+        match self {
+            Self::Log(plan) => plan.table,
+            Self::Keyed(plan, _) => plan.table,
+        }
+    }
+
+    fn pause_ms(&self) -> u64 {
+        match self {
+            Self::Log(plan) => plan.pause_ms,
+            Self::Keyed(plan, _) => plan.pause_ms,
+        }
+    }
+
+    fn open_max(&self) -> usize {
+        match self {
+            Self::Log(_) => OPEN_MAX as usize,
+            Self::Keyed(plan, _) => plan.open_max.min(OPEN_MAX) as usize,
+        }
+    }
+}
+
 pub(super) struct Appender {
     pub shared: Arc<Shared>,
     pub session: Arc<Session>,
-    pub plan: Writer,
+    pub content: Content,
     pub draws: Source,
     pub writer: WriterNo,
     pub writer_id: i64,
@@ -36,6 +68,8 @@ pub(super) struct Appender {
 struct Open {
     bytes: Bytes,
     records: i32,
+    /// Of a partial update.
+    columns: Vec<i32>,
     in_flight: bool,
     sends: u32,
     not_before: Instant,
@@ -45,7 +79,15 @@ struct Attempt {
     sequence: i32,
     node: i32,
     certain: bool,
-    result: Result<ProduceLogResponse, CallError>,
+    result: Result<Vec<Reply>, CallError>,
+}
+
+/// What an answer says about one bucket.
+struct Reply {
+    code: i32,
+    message: Option<String>,
+    /// If it is a success: where.
+    done: Option<Outcome>,
 }
 
 impl Appender {
@@ -62,11 +104,11 @@ impl Appender {
                 return;
             }
             let now = Instant::now();
-            if mode != Mode::Finish && now >= due && open.len() < OPEN_MAX && self.is_busy(mode, now - started) {
+            if mode != Mode::Finish && now >= due && open.len() < self.content.open_max() && self.is_busy(mode, now - started) {
                 open.insert(next, self.new_batch(next));
                 self.shared.open_batches.fetch_add(1, Ordering::SeqCst);
                 next += 1;
-                due = now + Duration::from_millis(self.draws.below(2 * self.plan.pause_ms + 1));
+                due = now + Duration::from_millis(self.draws.below(2 * self.content.pause_ms() + 1));
             }
             self.send_ready(&mut open, &results).await;
             select! {
@@ -82,17 +124,32 @@ impl Appender {
     }
 
     fn is_busy(&self, mode: Mode, since: Duration) -> bool {
-        let (since, period) = (since.as_millis() as u64, self.plan.busy_ms + self.plan.idle_ms);
-        let spans = &self.plan.spans_ms;
+        let since = since.as_millis() as u64;
+        let (spans, busy_ms, idle_ms) = match &self.content {
+            Content::Log(plan) => (&plan.spans_ms, plan.busy_ms, plan.idle_ms),
+            Content::Keyed(plan, _) => (&plan.spans_ms, 0, 0),
+        };
         let within = spans.is_empty() || spans.iter().any(|(from, to)| (*from..*to).contains(&since));
-        mode == Mode::Busy || within && (self.plan.idle_ms == 0 || since % period < self.plan.busy_ms)
+        mode == Mode::Busy || within && (idle_ms == 0 || since % (busy_ms + idle_ms) < busy_ms)
     }
 
     fn new_batch(&self, sequence: i32) -> Open {
-        let records = self.draws.between(1, self.plan.records_max) as i32;
-        let payload = self.draws.below(self.plan.payload_bytes_max + 1) as usize;
-        let bytes = rows::encode(self.bucket_no, self.writer, sequence, records, payload, self.writer_id);
-        Open { bytes, records, in_flight: false, sends: 0, not_before: Instant::now() }
+        let (bytes, records, columns) = match &self.content {
+            Content::Log(plan) => {
+                let records = self.draws.between(1, plan.records_max) as i32;
+                let payload = self.draws.below(plan.payload_bytes_max + 1) as usize;
+                let bytes = rows::encode(self.bucket_no, self.writer, sequence, records, payload, self.writer_id);
+                (bytes, records, Vec::new())
+            }
+            Content::Keyed(plan, table) => {
+                let batch = Arc::new(keyed_rows::draw_batch(&self.draws, table, plan, self.writer, sequence));
+                let (writer, bucket) = (self.writer, self.bucket_no);
+                self.shared.recorder.push(Event::Put { writer, bucket, sequence, batch: batch.clone() });
+                let columns = batch.columns.iter().flatten().map(|column| *column as i32).collect();
+                (keyed_rows::encode(&batch, self.writer_id, sequence), batch.ops.len() as i32, columns)
+            }
+        };
+        Open { bytes, records, columns, in_flight: false, sends: 0, not_before: Instant::now() }
     }
 
     /// In order: nothing overtakes a batch that waits for its next try.
@@ -124,20 +181,31 @@ impl Appender {
             batch.sends += 1;
             batch.in_flight = true;
             let certain = lowest == Some(sequence);
-            let waiting = connection.send(self.request(batch.bytes.clone()));
-            let results = results.clone();
-            spawn(async move {
-                let result = waiting.answer(CLIENT_PATIENCE).await;
+            let tell = {
+                let results = results.clone();
                 // The writer may have ended.
-                drop(results.send(Attempt { sequence, node, certain, result }));
-            });
+                move |result| drop(results.send(Attempt { sequence, node, certain, result }))
+            };
+            self.request(&connection, batch, tell);
         }
     }
 
-    fn request(&self, records: Bytes) -> ProduceLogRequest {
-        let bucket = PbProduceLogReqForBucket { bucket_id: self.bucket.bucket, records, ..Default::default() };
-        let table_id = self.bucket.table_id;
-        ProduceLogRequest { acks: -1, table_id, timeout_ms: SERVER_PATIENCE_MS, buckets_req: vec![bucket] }
+    fn request(&self, connection: &Connection, batch: &Open, tell: impl FnOnce(Result<Vec<Reply>, CallError>) + Send + 'static) {
+        let Bucket { table_id, bucket: bucket_id } = self.bucket;
+        let (records, timeout_ms) = (batch.bytes.clone(), SERVER_PATIENCE_MS);
+        match self.content {
+            Content::Log(_) => {
+                let buckets_req = vec![PbProduceLogReqForBucket { bucket_id, records, ..Default::default() }];
+                let request = ProduceLogRequest { acks: -1, table_id, timeout_ms, buckets_req };
+                wait(connection.send(request), produced, tell);
+            }
+            Content::Keyed(..) => {
+                let buckets_req = vec![PbPutKvReqForBucket { bucket_id, records, ..Default::default() }];
+                let target_columns = batch.columns.clone();
+                let request = PutKvRequest { acks: -1, table_id, timeout_ms, buckets_req, target_columns, ..Default::default() };
+                wait(connection.send(request), put, tell);
+            }
+        }
     }
 
     async fn on_answer(&self, open: &mut BTreeMap<i32, Open>, last_acked: &mut i32, attempt: Attempt) {
@@ -147,7 +215,7 @@ impl Appender {
         let outcome = outcome(result, certain && !is_old);
         let (writer, bucket) = (self.writer, self.bucket_no);
         let acked = match outcome {
-            Outcome::Acked { .. } => true,
+            Outcome::Acked { .. } | Outcome::Put { .. } => true,
             Outcome::OutOfOrder { .. } => is_old,
             _ => false,
         };
@@ -186,22 +254,44 @@ pub(super) async fn refresh(session: &Session, shared: &Shared) {
     }
 }
 
-fn outcome(result: Result<ProduceLogResponse, CallError>, certain: bool) -> Outcome {
+fn wait<R: Rpc + 'static>(
+    waiting: Waiting<R>,
+    replies: fn(R::Response) -> Vec<Reply>,
+    tell: impl FnOnce(Result<Vec<Reply>, CallError>) + Send + 'static,
+) where
+    R::Response: Send,
+{
+    spawn(async move { tell(waiting.answer(CLIENT_PATIENCE).await.map(replies)) });
+}
+
+fn produced(response: ProduceLogResponse) -> Vec<Reply> {
+    let buckets = response.buckets_resp.into_iter().map(|bucket| Reply {
+        code: bucket.error_code.unwrap_or(0),
+        message: bucket.error_message,
+        done: bucket.base_offset.map(|base_offset| Outcome::Acked { base_offset }),
+    });
+    buckets.collect()
+}
+
+fn put(response: PutKvResponse) -> Vec<Reply> {
+    let buckets = response.buckets_resp.into_iter().map(|bucket| Reply {
+        code: bucket.error_code.unwrap_or(0),
+        message: bucket.error_message,
+        done: bucket.log_end_offset.map(|end_offset| Outcome::Put { end_offset }),
+    });
+    buckets.collect()
+}
+
+fn outcome(result: Result<Vec<Reply>, CallError>, certain: bool) -> Outcome {
+    let refused = |message: String| Outcome::Refused { code: 0, message };
     match result {
-        Ok(response) => match &response.buckets_resp[..] {
-            [bucket] => bucket_outcome(bucket, certain),
-            others => Outcome::Refused { code: 0, message: format!("{} buckets in the answer, asked for one", others.len()) },
+        Ok(mut replies) => match (replies.pop(), replies.len()) {
+            (Some(Reply { code: 0, done, .. }), 0) => done.unwrap_or_else(|| refused("ack without an offset".into())),
+            (Some(Reply { code, message, .. }), 0) => refusal(code, message.unwrap_or_default(), certain),
+            (_, others) => refused(format!("{others} buckets more in the answer than asked for")),
         },
         Err(CallError::Refused { code, message }) => refusal(code, message, certain),
         Err(error) => Outcome::Unknown { why: error.text() },
-    }
-}
-
-fn bucket_outcome(bucket: &PbProduceLogRespForBucket, certain: bool) -> Outcome {
-    match (bucket.error_code.unwrap_or(0), bucket.base_offset) {
-        (0, Some(base_offset)) => Outcome::Acked { base_offset },
-        (0, None) => Outcome::Refused { code: 0, message: "ack without an offset".into() },
-        (code, _) => refusal(code, bucket.error_message.clone().unwrap_or_default(), certain),
     }
 }
 

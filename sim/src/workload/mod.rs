@@ -1,11 +1,14 @@
-//! What the clients do: idempotent appends of values that say who wrote them, and scans.
+//! What the clients do: idempotent appends of values that say who wrote them, puts into few keys, lookups, and scans.
 
 mod append;
+pub mod keyed_rows;
+mod look;
 mod reader;
 pub mod rows;
 mod tables;
 mod writer;
 
+pub use look::run_looker;
 pub use reader::run_reader;
 pub use tables::create_tables;
 pub use writer::run_writer;

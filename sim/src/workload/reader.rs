@@ -9,7 +9,7 @@ use crate::plan::Reader;
 use crate::recorder::now_ns;
 use bytes::Bytes;
 use floss_protocol::error_code::{ErrorCode, Retry};
-use floss_protocol::log_batch::LogBatches;
+use floss_protocol::log_batch::{LogBatch, LogBatches};
 use floss_protocol::rpc::{
     FetchLogRequest, FetchLogResponse, PbFetchLogReqForBucket, PbFetchLogReqForTable, PbFetchLogRespForBucket,
 };
@@ -43,7 +43,7 @@ pub async fn run_reader(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>
     let source = Draws::new(shared.plan.seed).source(Stream::Reader, u64::from(number));
     let session = Arc::new(Session::new(table_name(plan.table), bootstrap, source));
     shared.add_session(session.clone());
-    let buckets = shared.plan.workload.tables[plan.table];
+    let buckets = shared.plan.bucket_count(plan.table);
     let (first_bucket, table_id) = (shared.plan.first_bucket(plan.table), shared.table_ids[plan.table]);
     let next = (0..buckets).map(|bucket| (bucket, EARLIEST)).collect();
     let rescan = Duration::from_millis(plan.rescan_ms);
@@ -205,18 +205,25 @@ impl Scan {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
-                    rows.push(Row { offset: end, value: Err(error.to_string()) });
+                    rows.push(Row { offset: end, value: Err(error.to_string()), change: None });
                     break;
                 }
             };
             let base = batch.header().base_offset.0;
-            let values = rows::decode(bucket, &batch, self.plan.projection.as_deref());
-            rows.extend(
-                values.into_iter().zip(base..).filter(|(_, offset)| *offset >= from).map(|(value, offset)| Row { offset, value }),
-            );
+            rows.extend(self.batch_rows(bucket, &batch, base).into_iter().filter(|row| row.offset >= from));
             end = end.max(base + i64::from(batch.header().last_offset_delta) + 1);
         }
         (rows, end)
+    }
+
+    fn batch_rows(&self, bucket: BucketNo, batch: &LogBatch, base: i64) -> Vec<Row> {
+        if self.shared.plan.keyed_of(bucket).is_none() {
+            let values = rows::decode(bucket, batch, self.plan.projection.as_deref());
+            return values.into_iter().zip(base..).map(|(value, offset)| Row { offset, value, change: None }).collect();
+        }
+        let (values, changes) = self.shared.recorder.changelog_rows(batch);
+        let mut changes = changes.into_iter();
+        values.into_iter().zip(base..).map(|(value, offset)| Row { offset, value, change: changes.next() }).collect()
     }
 
     /// False: ask for fresh metadata and try again.

@@ -106,7 +106,7 @@ pub fn decode(bucket: BucketNo, batch: &LogBatch, projection: Option<&[i32]>) ->
     }
 }
 
-fn read(batch: &LogBatch, schema: Arc<Schema>) -> Result<RecordBatch, String> {
+pub(super) fn read(batch: &LogBatch, schema: Arc<Schema>) -> Result<RecordBatch, String> {
     let message = batch.arrow_message().map_err(|error| error.to_string())?;
     let length = message.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes).ok_or("no message length")?;
     let metadata = message.get(8..8 + length as usize).ok_or("message longer than the batch")?;

@@ -1,6 +1,6 @@
 //! Makes the database and the tables of a run, before any fault.
 
-use super::{rows, table_name};
+use super::{keyed_rows, rows, table_name};
 use crate::client::{CallError, Session};
 use crate::plan::Plan;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub async fn create_tables(session: &Session, plan: &Plan) -> Result<Vec<i64>, S
         time::sleep(Duration::from_millis(300)).await;
     }
     let mut ids = Vec::new();
-    for table in 0..plan.workload.tables.len() {
+    for table in plan.tables() {
         ids.push(table_id(session, table).await.map_err(|error| format!("{}; before: {last}", error.text()))?);
     }
     Ok(ids)
@@ -33,9 +33,12 @@ async fn create_all(session: &Session, plan: &Plan) -> Result<(), CallError> {
     let database = session.path().database_name;
     let request = CreateDatabaseRequest { database_name: database.clone(), ignore_if_exists: true, database_json: None };
     connection.send(request).answer(PATIENCE).await?;
-    for (table, buckets) in plan.workload.tables.iter().enumerate() {
+    for table in plan.tables() {
         let table_path = PbTablePath { database_name: database.clone(), table_name: table_name(table) };
-        let table_json = Bytes::from(rows::table_json(*buckets));
+        let table_json = Bytes::from(match plan.keyed(table) {
+            Some(keyed) => keyed_rows::table_json(keyed),
+            None => rows::table_json(plan.bucket_count(table)),
+        });
         let request = CreateTableRequest { table_path, table_json, ignore_if_exists: true };
         connection.send(request).answer(PATIENCE).await?;
     }

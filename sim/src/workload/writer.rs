@@ -1,6 +1,6 @@
 //! A writer process: one writer id, all buckets of its table.
 
-use super::append::{Appender, refresh};
+use super::append::{Appender, Content, refresh};
 use super::{Shared, table_name};
 use crate::client::{Bucket, CallError, Session};
 use crate::draw::{Draws, Stream};
@@ -14,23 +14,23 @@ const INIT_WAIT: Duration = Duration::from_secs(3);
 /// Runs until the writers are told to finish; must be spawned on a node of its own.
 pub async fn run_writer(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>) {
     let draws = Draws::new(shared.plan.seed);
-    let plan = shared.plan.workload.writers[number as usize].clone();
+    let (content, stream) = content(&shared, number as usize);
+    let table = content.table();
     let source = draws.source(Stream::Client, u64::from(number));
-    let session = Arc::new(Session::new(table_name(plan.table), bootstrap, source));
+    let session = Arc::new(Session::new(table_name(table), bootstrap, source));
     shared.add_session(session.clone());
     let Some(writer_id) = init_writer(&shared, &session).await else { return };
-    let first = shared.plan.first_bucket(plan.table);
+    shared.recorder.name_writer(writer_id, number);
     let mut tasks = Vec::new();
-    for bucket in 0..shared.plan.workload.tables[plan.table] {
-        let bucket_no = first + bucket as u32;
+    for (bucket, bucket_no) in (0..).zip(shared.plan.buckets_of(table)) {
         let appender = Appender {
             shared: shared.clone(),
             session: session.clone(),
-            plan: plan.clone(),
-            draws: draws.source(Stream::Writer, u64::from(number) << 16 | u64::from(bucket_no)),
+            content: content.clone(),
+            draws: draws.source(stream, u64::from(number) << 16 | u64::from(bucket_no)),
             writer: number,
             writer_id,
-            bucket: Bucket { table_id: shared.table_ids[plan.table], bucket },
+            bucket: Bucket { table_id: shared.table_ids[table], bucket },
             bucket_no,
         };
         tasks.push(spawn(appender.run()));
@@ -39,6 +39,17 @@ pub async fn run_writer(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>
         // A task that panics ends the simulation by itself.
         drop(task.await);
     }
+}
+
+/// Writers are counted over both kinds of tables.
+fn content(shared: &Shared, number: usize) -> (Content, Stream) {
+    let workload = &shared.plan.workload;
+    if let Some(plan) = workload.writers.get(number) {
+        return (Content::Log(plan.clone()), Stream::Writer);
+    }
+    let plan = workload.keyed_writers[number - workload.writers.len()].clone();
+    let table = shared.plan.keyed(plan.table).expect("a keyed writer has a keyed table").clone();
+    (Content::Keyed(plan, table), Stream::KeyedWriter)
 }
 
 /// None if the run ended first.

@@ -4,16 +4,17 @@ use crate::tree;
 use toml::{Table, Value};
 
 /// Our crates and what each may use. Down only; no crate named twice in a circle.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("protocol", &[]),
+    ("checker", &[]),
     ("raft", &["protocol"]),
     ("tablet", &["protocol"]),
     ("lake", &["protocol"]),
     ("server", &["lake", "protocol", "raft", "tablet"]),
     ("cli", &["protocol", "raft", "server"]),
-    ("sim", &["protocol", "raft", "server", "tablet"]),
+    ("sim", &["checker", "protocol", "raft", "server", "tablet"]),
     ("fuzz", &["lake", "protocol", "raft", "tablet"]),
-    ("jepsen", &["protocol"]),
+    ("jepsen", &["checker", "protocol"]),
 ];
 
 /// Foreign crates behind a wall: name (or its beginning, with a star) and the crates inside the wall.
