@@ -225,7 +225,7 @@ fn node_colour(node: u64) -> &'static str {
 
 fn outcome_colour(outcome: Option<&Outcome>) -> &'static str {
     match outcome {
-        Some(Outcome::Acked { .. }) => "#66aa66",
+        Some(Outcome::Acked { .. } | Outcome::Put { .. }) => "#66aa66",
         Some(Outcome::Unknown { .. }) => "#ddaa33",
         Some(Outcome::OutOfOrder { .. }) => "#9966cc",
         Some(Outcome::Refused { .. }) => "#cc3333",
