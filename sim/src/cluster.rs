@@ -224,6 +224,9 @@ impl Cluster {
     /// The store of the rows has no log of its own: whatever ends a process takes it back to some flush, maybe one of its own. Now and
     /// then its directory is gone as well.
     fn crash_rows(&self, number: NodeNo, member: &mut Member) {
+        if member.kv.buckets().is_ok_and(|buckets| buckets.is_empty()) {
+            return;
+        }
         let unflushed = member.kv.unflushed_count() as u64;
         let kept = member.kv_crash.below(unflushed + 1);
         if member.kv_crash.chance(self.plan.environment.rows_lost_per_mille) {
