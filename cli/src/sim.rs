@@ -27,5 +27,8 @@ fn find() -> Result<PathBuf, Failure> {
     if beside.is_file() {
         return Ok(beside);
     }
-    Err(Failure::not_found(format!("no simulator at {}; build it with `make sim-build`, or name it in FLOSS_SIM", beside.display())))
+    Err(Failure::not_found(format!(
+        "no simulator at {}; build it with `make sim-build`, or name it in FLOSS_SIM",
+        beside.display()
+    )))
 }

@@ -3,7 +3,7 @@
 mod elections;
 
 use crate::adapter::codec::{machine_payload, to_ours};
-use crate::adapter::network::{self, Inbox};
+use crate::adapter::network::{self, Inbox, Receiver};
 use crate::adapter::{Payload, Raft, Shared, Types};
 use crate::env::runtime::spawn;
 use crate::env::runtime::sync::{Mutex as AsyncMutex, oneshot};
@@ -344,13 +344,17 @@ impl Group {
     /// Answers a Raft message.
     pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         let inner = &self.inner;
+        if network::is_ask(method) {
+            return Ok(network::encode_leads(inner.believed_leader() == Some(inner.me)));
+        }
         if network::is_wake(method) || network::is_pre_vote(method) {
             // A leader asks nobody for a vote. Its node's restart may have been noticed before this one's own.
             inner.doubt(from);
         } else if network::is_append(method) && inner.believed_leader() == Some(from) {
             inner.elections.trust();
         }
-        inner.inbox.serve(&inner.raft, &inner.shared, from, method, body).await
+        let receiver = Receiver { raft: &inner.raft, shared: &inner.shared, journal: &inner.journal, group: inner.id };
+        inner.inbox.serve(receiver, from, method, body).await
     }
 
     /// Stops openraft's tasks; the replica's data stay.
@@ -426,7 +430,7 @@ impl GroupInner {
         self.elections.doubted_term().is_some_and(|term| term == self.term())
     }
 
-    fn term(&self) -> u64 {
+    pub fn term(&self) -> u64 {
         self.raft.server_metrics().borrow_watched().vote.leader_id.term
     }
 

@@ -37,6 +37,9 @@ const FIRST_ELECTION_WAIT: Duration = Duration::from_millis(1_500);
 /// Where it was started by hand, it is tried again after this long.
 const SECOND_TRY_WAIT: Duration = Duration::from_millis(600);
 /// A replica that failed says so this often.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// Longer than a node takes to say that it does not have a group.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const WAKE_EVERY: Duration = Duration::from_millis(2_000);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries per AppendEntries; their bytes are bounded by the reader.
@@ -174,6 +177,9 @@ impl Host {
             group.inner.elections.be_patient(patience);
         }
         spawn(self.clone().run_group(group.clone()));
+        if !is_new {
+            spawn(self.clone().ask_leader(group.clone()));
+        }
         if spec.initialize {
             self.initialize(&spec, &group).await?;
         }
@@ -193,6 +199,24 @@ impl Host {
                 network::send_wake(&*self.inner.transport, group.id(), *node);
             }
             time::sleep(WAKE_EVERY).await;
+        }
+    }
+
+    /// After a restart the leader is known from the last vote only. Its node may be there without leading: restarted as well, or wiped, in
+    /// which case it does not even have the group. Nobody would say so, and everybody would wait for it.
+    async fn ask_leader(self, group: Group) {
+        let inner = &group.inner;
+        let Some(leader) = inner.believed_leader().filter(|leader| *leader != inner.me) else { return };
+        let term = inner.term();
+        while !self.inner.closing.load(Ordering::SeqCst) && inner.believed_leader() == Some(leader) && inner.term() == term {
+            match network::ask_leads(&*self.inner.transport, group.id(), leader, ASK_TIMEOUT).await {
+                Some(true) => return,
+                Some(false) => {
+                    inner.doubt(leader);
+                    return self.inner.campaigns.notify_one();
+                }
+                None => time::sleep(ASK_EVERY).await,
+            }
         }
     }
 

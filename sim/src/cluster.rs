@@ -5,7 +5,7 @@ use crate::draw::{Draws, Source, Stream};
 use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Replica};
 use crate::network::{FaultyTransport, Links};
 use crate::plan::Plan;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, now_ns};
 use crate::workload::{keyed_rows, rows};
 use floss_protocol::ids::{BucketId, TableBucket, TableId};
 use floss_protocol::log_batch::LogBatch;
@@ -20,6 +20,7 @@ use floss_tablet::kv::store::{KvBucketId, KvPosition, KvRange, KvStore, KvStoreE
 use madsim::runtime::Handle;
 use madsim::task::NodeId as SimNodeId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,13 @@ struct Member {
     excused: bool,
     /// Faults that keep it down.
     holds: BTreeSet<usize>,
+    /// Its disk lies: it gets an empty one at its next start.
+    distrusted: bool,
+    /// It lost its disk and is not back yet as a voter of these groups.
+    lost: Option<BTreeSet<u64>>,
+    /// Groups that it votes in, when it was asked last.
+    voted_in: BTreeSet<u64>,
+    clock_step_ms: Arc<AtomicI64>,
 }
 
 /// What a running process shows to the harness.
@@ -69,14 +77,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A clock that is off.
+/// A clock that is off, ever more so, and jumps.
 struct SkewedClock {
     skew_ms: i64,
+    drift_ppm: i64,
+    step_ms: Arc<AtomicI64>,
 }
 
 impl Clock for SkewedClock {
     fn now_ms(&self) -> i64 {
-        SystemClock.now_ms() + self.skew_ms
+        let drift_ms = now_ns() as i64 / 1_000_000 * self.drift_ppm / 1_000_000;
+        SystemClock.now_ms() + self.skew_ms + drift_ms + self.step_ms.load(Ordering::SeqCst)
     }
 }
 
@@ -100,6 +111,10 @@ impl Cluster {
                 disk_faults: 0,
                 excused: false,
                 holds: BTreeSet::new(),
+                distrusted: false,
+                lost: None,
+                voted_in: BTreeSet::new(),
+                clock_step_ms: Arc::default(),
             };
             (number, member)
         });
@@ -149,6 +164,9 @@ impl Cluster {
         if member.up || !member.holds.is_empty() {
             return;
         }
+        if member.distrusted {
+            self.lose_disk(number, member);
+        }
         member.boot += 1;
         member.up = true;
         member.excused = member.disk_faults > 0;
@@ -160,8 +178,12 @@ impl Cluster {
         let process = self.handle.get_node(member.id).expect("created above");
         let (disk, kv) = (member.disk.clone(), member.kv.clone());
         let (life, links) = (member.life.clone(), self.links.clone());
-        let skew_ms = self.plan.environment.clock_skew_ms[number as usize - 1];
-        process.spawn(run_node(self.config(number), disk, kv, SkewedClock { skew_ms }, links, life));
+        let environment = &self.plan.environment;
+        let of_mine = |list: &[i64]| list.get(number as usize - 1).copied().unwrap_or(0);
+        let (skew_ms, drift_ppm) = (of_mine(&environment.clock_skew_ms), of_mine(&environment.clock_drift_ppm));
+        let clock = SkewedClock { skew_ms, drift_ppm, step_ms: member.clock_step_ms.clone() };
+        let config = NodeConfig { rejoin: member.lost.is_some(), ..self.config(number) };
+        process.spawn(run_node(config, disk, kv, clock, links, life));
     }
 
     fn config(&self, number: NodeNo) -> NodeConfig {
@@ -208,6 +230,71 @@ impl Cluster {
         let (disk, loss) = member.disk.lose_power();
         member.disk = disk;
         loss
+    }
+
+    /// Whether every group can do without this disk: no other one is lost or not to be trusted, and who votes in each group is known.
+    pub fn may_lose_disk(&self, number: NodeNo) -> bool {
+        let voters = self.voters();
+        let is_back = |number: NodeNo, lost: &BTreeSet<u64>| {
+            // It opens a group only when that group is rid of its former self.
+            let opened: BTreeSet<u64> =
+                self.node(number).iter().flat_map(|node| node.probe().replicas).map(|replica| replica.group.0).collect();
+            lost.iter().all(|group| opened.contains(group) && voters.get(group).is_some_and(|voters| voters.contains(&number)))
+        };
+        for other in self.nodes() {
+            let lost = lock(&self.members)[&other].lost.clone();
+            if lost.is_some_and(|lost| is_back(other, &lost)) {
+                lock(&self.members).get_mut(&other).expect("nodes are numbered").lost = None;
+            }
+        }
+        let mut members = lock(&self.members);
+        if members.values().any(|member| member.lost.is_some() || member.distrusted) {
+            return false;
+        }
+        let voted_in = voters.iter().filter(|(_, voters)| voters.contains(&number)).map(|(group, _)| *group);
+        members.get_mut(&number).expect("nodes are numbered").voted_in = voted_in.collect();
+        // The catalog and every bucket.
+        voters.len() as u32 > self.plan.buckets()
+    }
+
+    /// Per group with a leader that is ready: who votes.
+    fn voters(&self) -> BTreeMap<u64, BTreeSet<NodeNo>> {
+        let mut voters = BTreeMap::new();
+        for number in self.nodes() {
+            let Some(node) = self.node(number) else { continue };
+            for replica in node.probe().replicas {
+                let leads = replica.leadership.leader == Some(number) && replica.leadership.ready;
+                if let (true, Some(settled)) = (leads, replica.voters) {
+                    voters.insert(replica.group.0, settled.into_iter().collect());
+                }
+            }
+        }
+        voters
+    }
+
+    /// What is on the disk cannot be trusted from now on; the node is started with an empty one next time.
+    pub fn distrust_disk(&self, number: NodeNo) {
+        lock(&self.members).get_mut(&number).expect("nodes are numbered").distrusted = true;
+    }
+
+    /// The process dies and the disk is lost.
+    pub fn wipe(&self, number: NodeNo) {
+        self.crash(number);
+        let mut members = lock(&self.members);
+        let member = members.get_mut(&number).expect("nodes are numbered");
+        self.lose_disk(number, member);
+    }
+
+    fn lose_disk(&self, number: NodeNo, member: &mut Member) {
+        self.recorder.note(format!("n{number} has an empty disk"));
+        member.disk = member.disk.wipe();
+        member.kv = Arc::default();
+        member.distrusted = false;
+        member.lost = Some(std::mem::take(&mut member.voted_in));
+    }
+
+    pub fn step_clock(&self, number: NodeNo, ms: i64) {
+        lock(&self.members)[&number].clock_step_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
     fn end_life(&self, number: NodeNo, member: &mut Member) -> bool {

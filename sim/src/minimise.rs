@@ -189,7 +189,9 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
         Some(table) => drop(keyed.remove(table)),
     }
     for action in &mut plan.actions {
-        if let Some(Target::LeaderOf(bucket) | Target::FollowerOf(bucket)) = action.fault.target_mut() {
+        if let Some(Target::LeaderOf(bucket) | Target::FollowerOf(bucket) | Target::LastFollowerOf(bucket)) =
+            action.fault.target_mut()
+        {
             if *bucket >= first + count {
                 *bucket -= count;
             } else if *bucket >= first {

@@ -41,6 +41,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("K13", "an equal version does not replace: tablet's kv model test", &[]),
     mutant("K14", "the end of a prefix has no carry: the contract of kv stores", &[]),
     mutant("K15", "the row count counts updates: tablet's kv model test", &[]),
+    mutant("M04", "a wiped node votes under its old id at once", &["I1", "I2", "I6", "I7", "panic", "protocol"]),
     mutant("M08", "a write is acknowledged before a majority has it", &["I1", "I2", "I6", "I7"]),
     mutant("M09", "metadata is never refreshed", &["liveness"]),
     mutant("W01", "writer state is missing in the snapshot", &["I7", "I13"]),

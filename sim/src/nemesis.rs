@@ -108,6 +108,27 @@ impl Nemesis {
             }
             Fault::FailSync(_) => self.fail_disk(&active, |faults| faults.failing_syncs = 1),
             Fault::FullDisk(_) => self.fail_disk(&active, |faults| faults.full = true),
+            Fault::Wipe(_) => {
+                active.nodes.retain(|node| self.cluster.may_lose_disk(*node));
+                for node in &active.nodes {
+                    self.cluster.hold(*node, index);
+                    self.frozen.remove(node);
+                    self.cluster.wipe(*node);
+                    self.recorder.effective(fault.kind());
+                }
+            }
+            Fault::BitRot(_) | Fault::Misdirect(_) => {
+                active.nodes.retain(|node| self.cluster.may_lose_disk(*node));
+                self.rot(&active);
+            }
+            Fault::ClockStep { ms, .. } => {
+                for node in &active.nodes {
+                    self.cluster.step_clock(*node, ms);
+                    if self.cluster.is_up(*node) {
+                        self.recorder.effective(fault.kind());
+                    }
+                }
+            }
         }
         self.active.insert(index, active);
     }
@@ -121,7 +142,7 @@ impl Nemesis {
         let mut effective = false;
         match active.fault {
             // Counted when they began.
-            Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) => self.let_up(index, &active),
+            Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) | Fault::Wipe(_) => self.let_up(index, &active),
             Fault::Pause(_) => self.thaw(index, &active),
             Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) | Fault::Split(_) => {
                 active.links.iter().for_each(|(from, to)| links.mend(*from, *to));
@@ -159,6 +180,15 @@ impl Nemesis {
                 self.mend_disk(&active, |faults| std::mem::take(&mut faults.full));
                 effective = self.disk_counts(&active.nodes).refused_full > active.disks_before.refused_full;
             }
+            Fault::BitRot(_) | Fault::Misdirect(_) => {
+                effective = self.mend_disk(&active, |faults| std::mem::take(&mut faults.misdirected_writes) == 0);
+                // What is on it cannot be trusted: it starts again with an empty one.
+                for node in &active.nodes {
+                    self.cluster.crash(*node);
+                    self.cluster.boot(*node);
+                }
+            }
+            Fault::ClockStep { ms, .. } => active.nodes.iter().for_each(|node| self.cluster.step_clock(*node, -ms)),
         }
         if effective {
             self.recorder.effective(kind);
@@ -195,13 +225,16 @@ impl Nemesis {
             Target::All => self.cluster.nodes(),
             Target::Coordinator => vec![self.leader(|replica| replica.group == 0).unwrap_or(1)],
             Target::LeaderOf(bucket) => vec![self.leader(|replica| replica.bucket == Some(bucket)).unwrap_or(1)],
-            Target::FollowerOf(bucket) => {
-                let leader = self.leader(|replica| replica.bucket == Some(bucket));
-                let holds = |replicas: &[Replica]| replicas.iter().any(|replica| replica.bucket == Some(bucket));
-                let follower = self.probes().into_iter().find(|(node, replicas)| Some(*node) != leader && holds(replicas));
-                vec![follower.map_or(self.plan.nodes, |(node, _)| node)]
-            }
+            Target::FollowerOf(bucket) => vec![self.followers(bucket).first().copied().unwrap_or(self.plan.nodes)],
+            Target::LastFollowerOf(bucket) => vec![self.followers(bucket).last().copied().unwrap_or(self.plan.nodes)],
         }
+    }
+
+    fn followers(&self, bucket: u32) -> Vec<NodeNo> {
+        let leader = self.leader(|replica| replica.bucket == Some(bucket));
+        let holds = |replicas: &[Replica]| replicas.iter().any(|replica| replica.bucket == Some(bucket));
+        let of = self.probes().into_iter().filter(|(node, replicas)| Some(*node) != leader && holds(replicas));
+        of.map(|(node, _)| node).collect()
     }
 
     fn probes(&self) -> Vec<(NodeNo, Vec<Replica>)> {
@@ -328,6 +361,19 @@ impl Nemesis {
         for node in &active.nodes {
             self.cluster.begin_disk_fault(*node);
             self.cluster.disk(*node).change_faults(&change);
+        }
+    }
+
+    fn rot(&self, active: &Active) {
+        for node in &active.nodes {
+            self.cluster.begin_disk_fault(*node);
+            self.cluster.distrust_disk(*node);
+            let disk = self.cluster.disk(*node);
+            if matches!(active.fault, Fault::Misdirect(_)) {
+                disk.change_faults(|faults| faults.misdirected_writes = 1);
+            } else if let Some(place) = disk.rot() {
+                self.recorder.note(format!("n{node} bits flipped in {place}"));
+            }
         }
     }
 

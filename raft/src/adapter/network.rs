@@ -36,6 +36,8 @@ const SNAPSHOT: u8 = 6;
 const HEARTBEAT: u8 = 7;
 /// Nothing but a reason to wake.
 const WAKE: u8 = 8;
+/// Asks whether the receiver leads the group.
+const ASK: u8 = 9;
 
 /// Between attempts to reach a follower, four of each; then the last for ever: a thousand groups may wait for the same dead node.
 const RETRY_PAUSES_MS: [u64; 4] = [50, 100, 200, 400];
@@ -265,11 +267,39 @@ pub fn is_wake(method: u8) -> bool {
     method == WAKE
 }
 
+/// A restarted replica asks whether the leader of its last vote still leads.
+pub fn is_ask(method: u8) -> bool {
+    method == ASK
+}
+
+pub fn encode_leads(leads: bool) -> Bytes {
+    Bytes::from(vec![u8::from(leads)])
+}
+
+/// Whether `to` leads the group; false also if it has no such group. None: it cannot be asked now.
+pub async fn ask_leads(transport: &dyn Transport, group: GroupId, to: NodeId, timeout: Duration) -> Option<bool> {
+    let request = PeerRequest { channel: PeerChannel::Raft(group), method: ASK, body: Vec::new() };
+    match transport.call(to, request, timeout).await {
+        Ok(answer) => Some(answer.first() == Some(&1)),
+        Err(TransportError::Refused { .. }) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Tells a replica elsewhere to look after its group. Not waited for.
 pub fn send_wake(transport: &dyn Transport, group: GroupId, to: NodeId) {
     let request = PeerRequest { channel: PeerChannel::Raft(group), method: WAKE, body: Vec::new() };
     let sent = transport.call(to, request, SNAPSHOT_CHUNK_TIMEOUT);
     crate::env::runtime::spawn(async move { _ = sent.await });
+}
+
+/// What messages are for.
+#[derive(Clone, Copy)]
+pub struct Receiver<'a> {
+    pub raft: &'a Raft,
+    pub shared: &'a Shared,
+    pub journal: &'a Journal,
+    pub group: GroupId,
 }
 
 /// The receiving half of one group.
@@ -281,7 +311,8 @@ pub struct Inbox {
 
 impl Inbox {
     /// Answers one message. Errors are told to the sender as a refusal.
-    pub async fn serve(&self, raft: &Raft, shared: &Shared, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
+    pub async fn serve(&self, replica: Receiver<'_>, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
+        let raft = replica.raft;
         match method {
             APPEND | HEARTBEAT => {
                 let request = decode_append(body).map_err(text)?;
@@ -297,9 +328,9 @@ impl Inbox {
                 self.stage(from, decode_entries(body).map_err(text)?);
                 Ok(Bytes::new())
             }
-            SNAPSHOT => self.install(raft, shared, from, decode(&body).map_err(text)?).await,
+            SNAPSHOT => self.install(replica, from, decode(&body).map_err(text)?).await,
             WAKE => Ok(Bytes::new()),
-            method => Err(format!("raft method {method} is unknown, expected 1..=8")),
+            method => Err(format!("raft method {method} is unknown, expected 1..=9")),
         }
     }
 
@@ -315,7 +346,8 @@ impl Inbox {
         held.extend(entries);
     }
 
-    async fn install(&self, raft: &Raft, shared: &Shared, from: NodeId, message: SnapshotMessage) -> Result<Bytes, String> {
+    async fn install(&self, replica: Receiver<'_>, from: NodeId, message: SnapshotMessage) -> Result<Bytes, String> {
+        let Receiver { raft, shared, journal, group } = replica;
         let retained = self.staged.lock().expect("no panic happens while entries are held").remove(&from).unwrap_or_default();
         let last = message.last.ok_or("a snapshot of nothing")?;
         if retained.last().is_some_and(|entry| entry.id != last) {
@@ -328,10 +360,17 @@ impl Inbox {
         let data = SnapshotData { state: message.state.into(), retained: Some(retained) };
         let snapshot = SnapshotOf::<Types, SnapshotData> { meta, snapshot: data };
         shared.installing.store(true, Ordering::SeqCst);
-        let installed = raft.install_full_snapshot(message.vote, snapshot).await;
+        let installed = raft.install_full_snapshot(message.vote.clone(), snapshot).await;
         shared.installing.store(false, Ordering::SeqCst);
         shared.installed.notify_waiters();
-        installed.map(|answer| encode(&answer)).map_err(text)
+        let answer = installed.map_err(text)?;
+        // A replica that has applied as much takes nothing from the snapshot, and openraft answers at once; what it has applied may not be
+        // on its disk yet. The leader counts the answer as a promise to have it.
+        journal.settled().await.map_err(text)?;
+        match journal.group(group).last {
+            held if held >= Some(last) || answer.vote > message.vote => Ok(encode(&answer)),
+            held => Err(format!("the snapshot ends at {last}, the log at {held:?}: not taken yet")),
+        }
     }
 }
 

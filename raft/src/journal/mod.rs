@@ -160,6 +160,11 @@ impl Journal {
         })
     }
 
+    /// Ends when everything queued so far is durable.
+    pub fn settled(&self) -> Durable {
+        self.record(Vec::new(), |_| Ok(()))
+    }
+
     /// Queues a vote; the future ends when it is durable.
     pub fn save_vote(&self, group: GroupId, vote: Bytes) -> Durable {
         let durable = self.record(vec![Frame::new(Kind::Vote, group, LogId::default(), vote)], |_| Ok(()));

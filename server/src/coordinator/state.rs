@@ -254,7 +254,11 @@ impl CatalogState {
         let removable = |placement: &BucketPlacement| placement.replicas.len() >= REMOVABLE_REPLICAS_MIN;
         let placements = self.tables.values().flat_map(|table| table.buckets.values());
         let groups = placements.filter(|placement| holds(placement) && removable(placement)).map(|placement| placement.group);
-        let waiting_for: BTreeSet<GroupId> = std::iter::once(GroupId::CATALOG).chain(groups).collect();
+        let waiting_for = if floss_protocol::mutant!("M04") {
+            BTreeSet::new()
+        } else {
+            std::iter::once(GroupId::CATALOG).chain(groups).collect()
+        };
         let Some(info) = self.nodes.get_mut(&by.node) else { return };
         if info.retired.contains(&by.incarnation) {
             return;
@@ -264,6 +268,7 @@ impl CatalogState {
             Some(wiped) => wiped.by = by.clone(),
             None => info.wiped = Some(Wiped { by: by.clone(), waiting_for }),
         }
+        self.let_in(by.node);
     }
 
     fn replicas_removed(&mut self, node: NodeId, incarnation: u64, groups: &[GroupId]) -> CatalogDone {

@@ -120,6 +120,24 @@ impl Content {
         loss
     }
 
+    /// Sectors on the platter that hold more than zeros.
+    pub fn used_sectors(&self) -> Vec<usize> {
+        let sectors = self.durable.chunks(SECTOR_BYTES).enumerate();
+        sectors.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)).map(|(sector, _)| sector).collect()
+    }
+
+    /// One bit on the platter is another one from now on, and a read sees it unless the sector was written since.
+    pub fn flip(&mut self, sector: usize, bit: usize) {
+        let at = sector * SECTOR_BYTES + bit / 8;
+        let mask = 1 << (bit % 8);
+        if let Some(byte) = self.durable.get_mut(at) {
+            *byte ^= mask;
+        }
+        if let Some(byte) = self.now.get_mut(at).filter(|_| !self.dirty.contains_key(&sector)) {
+            *byte ^= mask;
+        }
+    }
+
     fn sector(&self, sector: usize) -> &[u8] {
         let at = sector * SECTOR_BYTES;
         &self.now[at..(at + SECTOR_BYTES).min(self.now.len())]
@@ -182,6 +200,22 @@ mod tests {
         assert!(flush.sectors.is_empty());
         content.end_flush(flush);
         assert_eq!(content.read(0, 600).unwrap(), [0; 600]);
+    }
+
+    #[test]
+    fn a_flipped_bit_stays_until_its_sector_is_written() {
+        let mut content = Content::zeros(1024);
+        content.write(512, &[1; 512]);
+        let flush = content.start_flush();
+        content.end_flush(flush);
+        assert_eq!(content.used_sectors(), [1]);
+        content.flip(1, 8 + 3);
+        assert_eq!(content.read(512, 3).unwrap(), [1, 9, 1]);
+        content.lose_power(&draws(1));
+        assert_eq!(content.read(512, 3).unwrap(), [1, 9, 1]);
+        content.write(512, &[2; 512]);
+        content.flip(1, 0);
+        assert_eq!(content.read(512, 3).unwrap(), [2, 2, 2]);
     }
 
     #[test]

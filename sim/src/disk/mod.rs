@@ -39,6 +39,9 @@ pub struct Latency {
     pub read_miss_per_mille: u64,
 }
 
+/// How far from its place a misdirected write lands.
+const MISDIRECTED_BY: usize = 16 * SECTOR_BYTES;
+
 /// What is wrong with a disk at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskFaults {
@@ -50,6 +53,8 @@ pub struct DiskFaults {
     pub failing_reads_per_mille: u64,
     /// Nothing can grow.
     pub full: bool,
+    /// So many writes land elsewhere in their file.
+    pub misdirected_writes: u64,
 }
 
 /// Counted since the start of the run.
@@ -158,6 +163,32 @@ impl SimDisk {
             loss.torn_files += u64::from(file.kept_sectors > 0 && file.lost_sectors > 0);
         }
         (next, loss)
+    }
+
+    /// Everything on it is gone. Gives the handle for the next process.
+    pub fn wipe(&self) -> SimDisk {
+        let next = self.end_life();
+        let mut tree = lock(&self.shared.tree);
+        tree.names.clear();
+        tree.durable_names.clear();
+        tree.pending.clear();
+        next
+    }
+
+    /// Flips some bits of a sector that holds synced data. Where; None if there is no such sector.
+    pub fn rot(&self) -> Option<String> {
+        let tree = lock(&self.shared.tree);
+        let draws = &self.shared.crash;
+        let sectors = tree.durable_names.iter().flat_map(|(name, content)| {
+            let used = lock(content).used_sectors();
+            used.into_iter().map(move |sector| (name.clone(), sector))
+        });
+        let sectors: Vec<(String, usize)> = sectors.collect();
+        let (name, sector) = sectors.get(draws.below(sectors.len().max(1) as u64) as usize)?.clone();
+        for _ in 0..draws.between(1, 8) {
+            lock(&tree.durable_names[&name]).flip(sector, draws.below(8 * SECTOR_BYTES as u64) as usize);
+        }
+        Some(format!("{name} at position={}", sector * SECTOR_BYTES))
     }
 
     pub fn change_faults(&self, change: impl FnOnce(&mut DiskFaults)) {
@@ -319,6 +350,10 @@ impl DiskFile for SimFile {
             }
             tree.counts.writes += 1;
             let mut at = position as usize;
+            if tree.faults.misdirected_writes > 0 && end + MISDIRECTED_BY <= content.bytes() {
+                tree.faults.misdirected_writes -= 1;
+                at += MISDIRECTED_BY;
+            }
             for piece in pieces {
                 content.write(at, &piece);
                 at += piece.len();

@@ -30,6 +30,7 @@ fn environment(swarm: &Source, nodes: u64) -> Environment {
     let sync_ms_max = *swarm.pick(&[1, 2, 5, 20]);
     let link_us_max = *swarm.pick(&[1_000, 3_000, 10_000, 30_000]);
     let skew_max = *swarm.pick(&[0, 10, 1_000, 60_000]);
+    let drift_max = *swarm.pick(&[0, 100, 50_000]);
     let skew = || swarm.below(2 * skew_max + 1) as i64 - skew_max as i64;
     Environment {
         disk: Latency { sync_ms_min: 0, sync_ms_max, read_miss_per_mille: *swarm.pick(&[0, 10, 200]) },
@@ -37,6 +38,7 @@ fn environment(swarm: &Source, nodes: u64) -> Environment {
         link_us_max,
         loss_per_mille: *swarm.pick(&[0, 0, 0, 1, 10]),
         clock_skew_ms: (0..nodes).map(|_| skew()).collect(),
+        clock_drift_ppm: (0..nodes).map(|_| swarm.below(2 * drift_max + 1) as i64 - drift_max as i64).collect(),
         // Small, so that files roll and are recycled within a run.
         journal_file_bytes: *swarm.pick(&[64, 128, 256, 1024]) << 10,
         journal_cache_bytes: *swarm.pick(&[16, 256, 4096]) << 10,
@@ -106,6 +108,13 @@ enum Recipe {
     SlowDisk,
     FailedSync,
     FullDisk,
+    /// A disk is lost; the machine comes back with an empty one.
+    Wiped,
+    /// Of the two that have the last entries, one loses its disk and one dies; the third has been away.
+    WipedThenLead,
+    /// A disk lies; it is replaced.
+    RottenDisk,
+    ClockJumps,
     /// A follower misses much, comes back, and soon has to lead.
     LagThenLead,
     /// The leader's last entries reach nobody, then it dies.
@@ -116,7 +125,7 @@ enum Recipe {
     VoteForgotten,
 }
 
-const RECIPES: [Recipe; 22] = [
+const RECIPES: [Recipe; 26] = [
     Recipe::CrashOne,
     Recipe::CrashLeader,
     Recipe::PowerOne,
@@ -135,6 +144,10 @@ const RECIPES: [Recipe; 22] = [
     Recipe::SlowDisk,
     Recipe::FailedSync,
     Recipe::FullDisk,
+    Recipe::Wiped,
+    Recipe::WipedThenLead,
+    Recipe::RottenDisk,
+    Recipe::ClockJumps,
     Recipe::LagThenLead,
     Recipe::LoneLeaderDies,
     Recipe::SlowThenPower,
@@ -204,6 +217,22 @@ impl Recipes {
             Recipe::SlowDisk => vec![(0, long, Fault::SlowDisk { target: any, ms: draws.between(5, 300) })],
             Recipe::FailedSync => vec![(0, short, Fault::FailSync(any))],
             Recipe::FullDisk => vec![(0, long, Fault::FullDisk(any))],
+            Recipe::Wiped => vec![(0, long, Fault::Wipe(any))],
+            Recipe::WipedThenLead => {
+                let (alone, back) = (draws.between(300, 2_000), draws.between(20, 300));
+                let other = Target::LastFollowerOf(bucket);
+                let gone = alone + back + draws.below(300);
+                vec![
+                    (0, gone + 100, Fault::Isolate(other)),
+                    (alone, back, Fault::Wipe(follower)),
+                    (gone, 3_000, Fault::Crash(leader)),
+                ]
+            }
+            Recipe::RottenDisk => vec![(0, long, if draws.chance(500) { Fault::BitRot(any) } else { Fault::Misdirect(any) })],
+            Recipe::ClockJumps => {
+                let ms = draws.between(1, 7_200_000) as i64;
+                vec![(0, long, Fault::ClockStep { target: any, ms: if draws.chance(500) { ms } else { -ms } })]
+            }
             Recipe::LagThenLead => {
                 let away = draws.between(3_000, 9_000);
                 let back = away + draws.between(300, 1_500);
@@ -266,7 +295,7 @@ mod tests {
                 *seeds.entry(kind).or_default() += 1;
             }
         }
-        assert_eq!(seeds.len(), 18, "{seeds:?}");
+        assert_eq!(seeds.len(), 22, "{seeds:?}");
         assert!(seeds.values().all(|count| *count >= 30), "{seeds:?}");
     }
 }

@@ -36,6 +36,9 @@ pub struct Environment {
     pub loss_per_mille: u64,
     /// How far a node's clock is off, in ms.
     pub clock_skew_ms: Vec<i64>,
+    /// How much faster than time a node's clock runs, in millionths. None: not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clock_drift_ppm: Vec<i64>,
     pub journal_file_bytes: u64,
     pub journal_cache_bytes: u64,
     pub sleep_after_ms: u64,
@@ -110,6 +113,8 @@ pub enum Target {
     LeaderOf(u32),
     /// The first node that holds but does not lead it.
     FollowerOf(u32),
+    /// The last one that does.
+    LastFollowerOf(u32),
     All,
 }
 
@@ -154,6 +159,17 @@ pub enum Fault {
     /// The next sync fails and drops what it should have written; then the process is restarted.
     FailSync(Target),
     FullDisk(Target),
+    /// The disk is lost with all that was on it; afterwards the machine comes back with an empty one, and asks to be let in again.
+    Wipe(Target),
+    /// Some bits of synced data flip; afterwards the operator puts an empty disk in.
+    BitRot(Target),
+    /// A write lands in another place of its file; afterwards the operator puts an empty disk in.
+    Misdirect(Target),
+    /// The clock jumps, and later back.
+    ClockStep {
+        target: Target,
+        ms: i64,
+    },
 }
 
 /// Kinds of faults and what they are.
@@ -177,6 +193,10 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("slow-disk", "syncs take some to hundreds of ms"),
     ("fail-sync", "a sync fails and drops what it should have written"),
     ("full-disk", "writes are refused for want of space"),
+    ("wipe", "a node loses its disk and comes back empty: it must not vote before it is let in again"),
+    ("bit-rot", "bits of synced data flip; the disk is replaced later"),
+    ("misdirect", "a write lands in another place of its file; the disk is replaced later"),
+    ("clock-step", "a node's clock jumps and later jumps back"),
 ];
 
 impl Fault {
@@ -194,7 +214,11 @@ impl Fault {
             | Self::LoseAnswers(target)
             | Self::SlowDisk { target, .. }
             | Self::FailSync(target)
-            | Self::FullDisk(target) => Some(target),
+            | Self::FullDisk(target)
+            | Self::Wipe(target)
+            | Self::BitRot(target)
+            | Self::Misdirect(target)
+            | Self::ClockStep { target, .. } => Some(target),
             Self::Split(_) | Self::ResetClients | Self::Loss { .. } | Self::Delay { .. } | Self::Twice { .. } => None,
         }
     }
@@ -220,6 +244,10 @@ impl Fault {
             Self::SlowDisk { .. } => "slow-disk",
             Self::FailSync(_) => "fail-sync",
             Self::FullDisk(_) => "full-disk",
+            Self::Wipe(_) => "wipe",
+            Self::BitRot(_) => "bit-rot",
+            Self::Misdirect(_) => "misdirect",
+            Self::ClockStep { .. } => "clock-step",
         }
     }
 }
