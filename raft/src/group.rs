@@ -2,9 +2,9 @@
 
 mod elections;
 
-use crate::adapter::codec::{machine_payload, to_ours};
+use crate::adapter::codec::{decode, machine_payload, to_ours};
 use crate::adapter::network::{self, Inbox, Receiver};
-use crate::adapter::{Payload, Raft, Shared, Types};
+use crate::adapter::{Payload, Raft, RaftVote, Shared, Types};
 use crate::env::runtime::spawn;
 use crate::env::runtime::sync::{Mutex as AsyncMutex, oneshot};
 use crate::env::runtime::time::{self, Instant};
@@ -339,6 +339,13 @@ impl Group {
         if changed {
             observer.on_leadership(self.inner.id, now);
         }
+    }
+
+    /// Whom the stored vote names as leader, and of which term. None: it names a candidate, or there is none.
+    pub(crate) fn voted_leader(&self) -> Option<(NodeId, u64)> {
+        let vote = self.inner.journal.group(self.inner.id).vote?;
+        let vote: RaftVote = decode(&vote).ok()?;
+        vote.committed.then_some((vote.leader_id.voted_for, vote.leader_id.term))
     }
 
     /// Answers a Raft message.

@@ -36,10 +36,11 @@ const OPEN_WAIT: Duration = Duration::from_millis(300);
 const FIRST_ELECTION_WAIT: Duration = Duration::from_millis(1_500);
 /// Where it was started by hand, it is tried again after this long.
 const SECOND_TRY_WAIT: Duration = Duration::from_millis(600);
-/// A replica that failed says so this often.
+/// Between tries of a restarted replica to ask whether its leader leads.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Longer than a node takes to say that it does not have a group.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A replica that failed says so this often.
 const WAKE_EVERY: Duration = Duration::from_millis(2_000);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Entries per AppendEntries; their bytes are bounded by the reader.
@@ -206,13 +207,16 @@ impl Host {
     /// which case it does not even have the group. Nobody would say so, and everybody would wait for it.
     async fn ask_leader(self, group: Group) {
         let inner = &group.inner;
-        let Some(leader) = inner.believed_leader().filter(|leader| *leader != inner.me) else { return };
-        let term = inner.term();
-        while !self.inner.closing.load(Ordering::SeqCst) && inner.believed_leader() == Some(leader) && inner.term() == term {
-            match network::ask_leads(&*self.inner.transport, group.id(), leader, ASK_TIMEOUT).await {
+        // Not openraft's figures: they come a moment later.
+        let Some((leader, term)) = group.voted_leader().filter(|(leader, _)| *leader != inner.me) else { return };
+        while !self.inner.closing.load(Ordering::SeqCst) && inner.term() <= term {
+            let leads = network::ask_leads(&*self.inner.transport, group.id(), leader, ASK_TIMEOUT).await;
+            tracing::debug!(group = %group.id(), leader, term, ?leads, "asked the leader of the last vote");
+            match leads {
                 Some(true) => return,
                 Some(false) => {
-                    inner.doubt(leader);
+                    floss_protocol::reached!("leader_doubted_after_restart");
+                    inner.elections.doubt(term);
                     return self.inner.campaigns.notify_one();
                 }
                 None => time::sleep(ASK_EVERY).await,

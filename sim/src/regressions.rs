@@ -24,6 +24,16 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "I2: a leader restarted after a failed sync led its old term again and gave an index to another entry",
     },
     Regression {
+        name: "seed-44-60",
+        plan: include_str!("../plans/seed-44-60.json"),
+        story: "liveness: a wiped node waited to be let in by followers who, restarted, took it for their leader by their last vote",
+    },
+    Regression {
+        name: "seed-87-60",
+        plan: include_str!("../plans/seed-87-60.json"),
+        story: "panic: a snapshot that was not needed was acknowledged before the log up to it was on the follower's slow disk",
+    },
+    Regression {
         name: "seed-265-60",
         plan: include_str!("../plans/seed-265-60.json"),
         story: "I5: committed above last while a snapshot was being installed on a slow disk; the figures came from two places",

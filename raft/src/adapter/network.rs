@@ -360,7 +360,7 @@ impl Inbox {
         let data = SnapshotData { state: message.state.into(), retained: Some(retained) };
         let snapshot = SnapshotOf::<Types, SnapshotData> { meta, snapshot: data };
         shared.installing.store(true, Ordering::SeqCst);
-        let installed = raft.install_full_snapshot(message.vote.clone(), snapshot).await;
+        let installed = raft.install_full_snapshot(message.vote, snapshot).await;
         shared.installing.store(false, Ordering::SeqCst);
         shared.installed.notify_waiters();
         let answer = installed.map_err(text)?;
