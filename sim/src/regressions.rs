@@ -34,6 +34,11 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "panic: a snapshot that was not needed was acknowledged before the log up to it was on the follower's slow disk",
     },
     Regression {
+        name: "seed-103-6",
+        plan: include_str!("../plans/seed-103-6.json"),
+        story: "panic of the leader: a follower answered a snapshot that it did not need before its own log was on disk, then lost power",
+    },
+    Regression {
         name: "seed-265-60",
         plan: include_str!("../plans/seed-265-60.json"),
         story: "I5: committed above last while a snapshot was being installed on a slow disk; the figures came from two places",

@@ -4,7 +4,7 @@ use super::error::ReplicaError;
 use super::replica::{Core, Replica};
 use crate::limits::{KV_FLUSH_PAUSE, KV_FOLD_BYTES, READ_BARRIER_WAIT};
 use bytes::Bytes;
-use floss_protocol::reached;
+use floss_protocol::{mutant, reached};
 use floss_raft::env::runtime::{select, time};
 use floss_raft::group::Group;
 use floss_tablet::command::Command;
@@ -34,10 +34,22 @@ impl Replica {
     /// Reads applied rows, with everything in them that was acknowledged anywhere before the call (I6). The store is asked outside
     /// of the replica's lock.
     pub async fn read_rows<T>(&self, read: impl Fn(&KvReader) -> Result<T, KvStoreError>) -> Result<T, ReplicaError> {
+        if mutant!("K11") {
+            let reader = self.core()?.kv.as_ref().map(KvBucket::reader);
+            return self.read_with(reader, read);
+        }
         drop(self.primary_key_core()?);
         self.prove_leadership().await?;
         self.wait_folded(time::Instant::now() + READ_BARRIER_WAIT).await?;
         let reader = self.primary_key_core()?.kv.as_ref().map(KvBucket::reader);
+        self.read_with(reader, read)
+    }
+
+    fn read_with<T>(
+        &self,
+        reader: Option<KvReader>,
+        read: impl Fn(&KvReader) -> Result<T, KvStoreError>,
+    ) -> Result<T, ReplicaError> {
         let reader = reader.ok_or(ReplicaError::NotPrimaryKeyTable { bucket: self.bucket })?;
         read(&reader).map_err(|error| ReplicaError::KvStore { bucket: self.bucket, reason: error.to_string() })
     }
@@ -85,7 +97,7 @@ impl Replica {
         let Core { kv, tablet, .. } = &mut *core;
         let kv = kv.as_mut()?;
         // Entries in between hold no batch that takes effect: offsets are dense (I3).
-        let next_data = tablet.raft_index_of(kv.position().log_end).unwrap_or(applied + 1);
+        let next_data = tablet.raft_index_of(kv.position().log_end).filter(|_| !mutant!("K18")).unwrap_or(applied + 1);
         kv.skip_below(next_data.min(applied + 1));
         let from = kv.position().raft_index + 1;
         Some(if from > applied { Missing::Nothing } else { Missing::Entries(from..applied + 1) })

@@ -14,6 +14,8 @@ mod i09;
 mod i10;
 mod i13;
 mod i14;
+#[cfg(test)]
+mod keyed_tests;
 mod linear;
 mod liveness;
 mod protocol;

@@ -42,7 +42,7 @@ pub struct KeyedWriter {
     pub spans_ms: Vec<(u64, u64)>,
 }
 
-/// Looks keys up, mostly at the leader, sometimes at any node, which then has to refuse.
+/// Looks keys up at the leader, and at nodes that may not lead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looker {
     /// Counted over all tables.
@@ -51,7 +51,8 @@ pub struct Looker {
     pub tasks: u64,
     pub pause_ms: u64,
     pub keys_max: u64,
-    pub stray_per_mille: u64,
+    /// Mean pause between lookups at any node, which has to refuse if it does not lead; 0 = none of them.
+    pub stray_ms: u64,
 }
 
 /// Adds primary-key tables and their clients to a workload, or none.
@@ -89,7 +90,7 @@ pub(super) fn add_keyed(workload: &mut Workload, swarm: &Source) {
             tasks: swarm.between(1, 3),
             pause_ms: *swarm.pick(&[50, 120, 300]),
             keys_max: *swarm.pick(&[1, 3]),
-            stray_per_mille: *swarm.pick(&[0, 100, 300]),
+            stray_ms: *swarm.pick(&[0, 100, 200]),
         });
         workload.readers.push(Reader {
             table,

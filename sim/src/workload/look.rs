@@ -1,10 +1,11 @@
-//! A process that looks keys up, a few at a time. Some questions go to a node that may not lead: it has to refuse, or to be right.
+//! A process that looks keys up, a few at a time. And one that asks any node, whether it leads or not, and waits for answers longer than
+//! others: a leader that was frozen must not answer as if nothing had happened meanwhile.
 
 use super::append::refresh;
 use super::{Shared, keyed_rows, table_name};
-use crate::client::{Bucket, CallError, Session};
+use crate::client::{Bucket, CallError, Connection, Session};
 use crate::draw::{Draws, Source, Stream};
-use crate::history::Event;
+use crate::history::{BucketNo, Event};
 use crate::plan::{KeyedTable, Looker};
 use crate::recorder::now_ns;
 use bytes::Bytes;
@@ -14,9 +15,14 @@ use floss_protocol::rpc::{LookupRequest, LookupResponse, PbLookupReqForBucket};
 use floss_raft::env::runtime::{spawn, time};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_millis(3_000);
+/// Longer than the longest pause.
+const STRAY_PATIENCE: Duration = Duration::from_millis(6_000);
+/// Stray lookups under way at once.
+const STRAY_MAX: usize = 32;
 
 struct Looking {
     shared: Arc<Shared>,
@@ -28,28 +34,39 @@ struct Looking {
     nodes: Vec<String>,
 }
 
+/// A question about one bucket.
+struct Question {
+    bucket: Bucket,
+    bucket_no: BucketNo,
+    keys: BTreeSet<Key>,
+}
+
 /// Runs until the run stops; must be spawned on a node of its own.
 pub async fn run_looker(shared: Arc<Shared>, number: u32, nodes: Vec<String>) {
     let draws = Draws::new(shared.plan.seed);
     let plan = shared.plan.workload.lookers[number as usize].clone();
-    let source = draws.source(Stream::Looker, u64::from(number) << 8);
-    let session = Arc::new(Session::new(table_name(plan.table), nodes.clone(), source));
-    shared.add_session(session.clone());
     let table = shared.plan.keyed(plan.table).expect("a looker has a keyed table").clone();
-    let tasks: Vec<_> = (1..=plan.tasks)
-        .map(|task| {
-            let looking = Looking {
-                shared: shared.clone(),
-                session: session.clone(),
-                plan: plan.clone(),
-                table: table.clone(),
-                looker: number,
-                draws: draws.source(Stream::Looker, u64::from(number) << 8 | task),
-                nodes: nodes.clone(),
-            };
-            spawn(looking.run())
-        })
-        .collect();
+    let source = |of: u64| draws.source(Stream::Looker, u64::from(number) << 8 | of);
+    let new_session = |of: u64| {
+        let session = Arc::new(Session::new(table_name(plan.table), nodes.clone(), source(of)));
+        shared.add_session(session.clone());
+        session
+    };
+    // Whoever waits in vain closes the connection: strays have their own.
+    let (session, strays) = (new_session(0), new_session(1));
+    let looking = |of: u64, session: &Arc<Session>| Looking {
+        shared: shared.clone(),
+        session: session.clone(),
+        plan: plan.clone(),
+        table: table.clone(),
+        looker: number,
+        draws: source(of),
+        nodes: nodes.clone(),
+    };
+    let mut tasks: Vec<_> = (0..plan.tasks).map(|task| spawn(looking(2 + task, &session).run())).collect();
+    if plan.stray_ms > 0 {
+        tasks.push(spawn(Arc::new(looking(255, &strays)).run_strays()));
+    }
     for task in tasks {
         // A task that panics ends the simulation by itself.
         drop(task.await);
@@ -67,37 +84,58 @@ impl Looking {
         }
     }
 
-    /// One lookup; false if something calls for fresh metadata.
-    async fn look(&self) -> bool {
+    /// Asks nodes in turn, without waiting for one answer before the next question.
+    async fn run_strays(self: Arc<Self>) {
+        let open = Arc::new(AtomicUsize::new(0));
+        while !self.shared.stopped() {
+            time::sleep(Duration::from_millis(self.draws.between(1, 2 * self.plan.stray_ms))).await;
+            if open.load(Ordering::SeqCst) >= STRAY_MAX {
+                continue;
+            }
+            let (question, address) = (self.question(), self.draws.pick(&self.nodes).clone());
+            let Ok(connection) = self.session.connect(&address).await else { continue };
+            let (me, open) = (self.clone(), open.clone());
+            open.fetch_add(1, Ordering::SeqCst);
+            spawn(async move {
+                // Most nodes do not lead.
+                _ = me.ask(&address, connection, question, STRAY_PATIENCE).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+
+    fn question(&self) -> Question {
         let buckets = self.shared.plan.buckets_of(self.plan.table);
         let at = self.draws.below(u64::from(buckets.end - buckets.start)) as u32;
-        let bucket = Bucket { table_id: self.shared.table_ids[self.plan.table], bucket: at as i32 };
         let count = self.draws.between(1, self.plan.keys_max);
-        let keys: BTreeSet<Key> = (0..count).map(|_| vec![Cell::Int(self.draws.below(self.table.keys) as i64)]).collect();
-        let is_stray = self.draws.chance(self.plan.stray_per_mille);
-        let stray = self.draws.pick(&self.nodes);
-        let address = match self.session.leader(bucket) {
-            _ if is_stray => stray.clone(),
-            Some((_, address)) => address,
-            None => return false,
-        };
-        let Ok(connection) = self.session.connect(&address).await else { return is_stray };
-        let bucket_req = PbLookupReqForBucket {
-            bucket_id: bucket.bucket,
-            keys: keys.iter().map(|key| keyed_rows::key_bytes(key)).collect(),
-            ..Default::default()
-        };
-        let request = LookupRequest { table_id: bucket.table_id, buckets_req: vec![bucket_req], ..Default::default() };
+        let keys = (0..count).map(|_| vec![Cell::Int(self.draws.below(self.table.keys) as i64)]).collect();
+        let bucket = Bucket { table_id: self.shared.table_ids[self.plan.table], bucket: at as i32 };
+        Question { bucket, bucket_no: buckets.start + at, keys }
+    }
+
+    /// One lookup at the leader; false if something calls for fresh metadata.
+    async fn look(&self) -> bool {
+        let question = self.question();
+        let Some((_, address)) = self.session.leader(question.bucket) else { return false };
+        let Ok(connection) = self.session.connect(&address).await else { return false };
+        self.ask(&address, connection, question, PATIENCE).await
+    }
+
+    /// False if there was no clear answer.
+    async fn ask(&self, address: &str, connection: Connection, question: Question, patience: Duration) -> bool {
+        let Question { bucket: Bucket { table_id, bucket: bucket_id }, bucket_no, keys } = question;
+        let key_bytes = keys.iter().map(|key| keyed_rows::key_bytes(key)).collect();
+        let buckets_req = vec![PbLookupReqForBucket { bucket_id, keys: key_bytes, ..Default::default() }];
         let sent_ns = now_ns();
-        let found = match connection.send(request).answer(PATIENCE).await {
-            Ok(response) => self.found(&address, keys, response),
-            Err(CallError::Refused { code, message }) => self.refused(&address, code, message),
+        let waiting = connection.send(LookupRequest { table_id, buckets_req, ..Default::default() });
+        let found = match waiting.answer(patience).await {
+            Ok(response) => self.found(address, keys, response),
+            Err(CallError::Refused { code, message }) => self.refused(address, code, message),
             Err(_) => None,
         };
-        let Some(found) = found else { return is_stray };
-        let node = 1 + self.nodes.iter().position(|node| *node == address).unwrap_or(usize::MAX - 1) as u64;
-        let (looker, bucket) = (self.looker, buckets.start + at);
-        self.shared.recorder.push(Event::Lookup { looker, bucket, node, sent_ns, found });
+        let Some(found) = found else { return false };
+        let node = 1 + self.nodes.iter().position(|node| node == address).unwrap_or(0) as u64;
+        self.shared.recorder.push(Event::Lookup { looker: self.looker, bucket: bucket_no, node, sent_ns, found });
         true
     }
 

@@ -234,6 +234,7 @@ impl Decider<'_> {
         let overwrite = self.put.mode == PutMode::Overwrite;
         let merged = merge::upsert(self.put.table, overwrite, &self.columns, &old, new);
         match merged.map_err(|reason| TabletError::InvalidRow { record: at, reason })? {
+            Merged::Keep if mutant!("K06") => self.update(key, old.clone(), old),
             Merged::Keep => Ok(()),
             Merged::Row(row) => self.update(key, old, row),
         }
@@ -251,7 +252,7 @@ impl Decider<'_> {
         }
         match self.rows.get(key).cloned().flatten() {
             None if mutant!("K05") => {
-                let row = vec![Value::Null; self.put.table.types().len()];
+                let row = self.put.table.values_of_key(key)?;
                 self.push(key, vec![(ChangeType::Delete, row)], None)
             }
             None => Ok(()),

@@ -150,8 +150,11 @@ impl KvBucket {
     fn write(&mut self, rows: &[KvRow], position: KvPosition) {
         let fail = |error: KvStoreError| panic!("bucket {}: {error} (this disk)", self.id.0);
         self.scans.remember(&*self.store, self.id, rows).unwrap_or_else(fail);
-        if mutant!("K08") {
+        if mutant!("R16") {
             self.store.write(self.id, &[], position).unwrap_or_else(fail);
+        }
+        if mutant!("K08") {
+            self.store.write(self.id, rows, self.position).unwrap_or_else(fail);
         }
         self.store.write(self.id, rows, position).unwrap_or_else(fail);
     }

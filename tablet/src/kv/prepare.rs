@@ -1,8 +1,9 @@
 //! Leader side of a put: decide against the pending tail and the store, make the changelog entry.
 
-use super::changelog;
+use super::changelog::{self, Change};
 use super::decide::{Put, PutMode};
 use super::fold::KvBucket;
+use super::table::KvTable;
 use crate::error::TabletError;
 use crate::log::writer_state::WrittenBatch;
 use crate::prepare::{Lead, Prepared, Verdict, answer_duplicate};
@@ -10,7 +11,7 @@ use crate::tablet::LogTablet;
 use bytes::Bytes;
 use floss_protocol::kv_batch::KvBatch;
 use floss_protocol::log_batch::LogBatch;
-use floss_protocol::reached;
+use floss_protocol::{mutant, reached};
 use std::ops::Range;
 
 /// Rows before compression and both images of an update make a changelog larger than the batch that it came from; beyond this many
@@ -65,10 +66,12 @@ impl Lead {
         };
         let decision = put.decide(&mut |keys| self.lookup(kv, keys))?;
         let writer = batch.writer().map(|(writer, sequence)| (writer.0, sequence));
-        let changelog = changelog::build(kv.table(), &decision.changes, writer)?;
-        let changelog = LogBatch::read(&changelog, 0).expect("built a line above");
+        if mutant!("K04") {
+            drop(kv.store().write(kv.id(), &decision.rows, kv.position()));
+        }
+        let changelog = build(kv.table(), &decision.changes, writer)?;
         let base_offset = self.next_offset;
-        let end_offset = base_offset + changelog.offset_count();
+        let end_offset = base_offset + changelog.iter().map(|batch| batch.offset_count()).sum::<i64>();
         let timestamp_ms = self.last_timestamp_ms.max(now_ms);
         if let Some((writer_id, sequence)) = writer {
             let written = WrittenBatch { sequence, base_offset, end_offset, timestamp_ms };
@@ -78,10 +81,10 @@ impl Lead {
         self.next_offset = end_offset;
         self.last_timestamp_ms = timestamp_ms;
         ids.start += decision.ids_used;
-        if changelog.record_count == 0 {
+        if decision.changes.is_empty() {
             reached!("put_changed_nothing");
         }
-        let entry = self.encode_append(&[changelog], base_offset, timestamp_ms);
+        let entry = self.encode_append(&changelog, base_offset, timestamp_ms);
         Ok(Prepared::Propose { entry, base_offset, end_offset })
     }
 
@@ -98,10 +101,28 @@ impl Lead {
         Ok(found.into_iter().map(Option::flatten).collect())
     }
 
+    /// Takes over what another lead had decided: what no lead may do (K02).
+    pub fn keep_pending_of(&mut self, old: Self) {
+        self.pending = old.pending;
+    }
+
     /// Keys whose newest state is decided but not applied.
     pub fn pending_row_count(&self) -> usize {
         self.pending.len()
     }
+}
+
+/// The one batch of a put (K19: two).
+fn build(table: &KvTable, changes: &[Change], writer: Option<(i64, i32)>) -> Result<Vec<LogBatch>, TabletError> {
+    let parts = match changes.split_last() {
+        Some((last, before)) if mutant!("K19") && !before.is_empty() => vec![before, std::slice::from_ref(last)],
+        _ => vec![changes],
+    };
+    let batches = parts.into_iter().map(|part| {
+        let batch = changelog::build(table, part, writer)?;
+        Ok(LogBatch::read(&batch, 0).expect("built a line above"))
+    });
+    batches.collect()
 }
 
 fn read_batch(records: &Bytes, bytes_max: usize) -> Result<KvBatch, TabletError> {

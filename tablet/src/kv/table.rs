@@ -172,6 +172,17 @@ impl KvTable {
     ///
     /// Errors: `InvalidRow` if the key is not one of this table's, or cannot be taken apart (lake formats, partition columns).
     pub fn row_of_key(&self, key: &Bytes) -> Result<Vec<u8>, TabletError> {
+        let row = self.values_of_key(key)?;
+        // Columns that are not set are null here, whatever their type says: they are not looked at.
+        let relaxed: Vec<_> = self.types().iter().map(|of| DataType { kind: of.kind.clone(), nullable: true }).collect();
+        row::encode(self.kv_format, &row, &relaxed)
+            .map_err(|error| TabletError::InvalidRow { record: 0, reason: error.to_string() })
+    }
+
+    /// The key columns of a stored key, all others null.
+    ///
+    /// Errors: as of [`Self::row_of_key`].
+    pub(super) fn values_of_key(&self, key: &Bytes) -> Result<Row, TabletError> {
         let invalid = |reason: String| TabletError::InvalidRow { record: 0, reason };
         if self.key_format.is_some() || self.key_columns.len() != self.primary_key.len() {
             return Err(invalid("a row cannot be made of this table's keys".to_owned()));
@@ -183,9 +194,7 @@ impl KvTable {
         for (column, value) in self.key_columns.iter().zip(values) {
             row[*column] = value;
         }
-        // Columns that are not set are null here, whatever their type says: they are not looked at.
-        let relaxed: Vec<_> = types.iter().map(|of| DataType { kind: of.kind.clone(), nullable: true }).collect();
-        row::encode(self.kv_format, &row, &relaxed).map_err(|error| invalid(error.to_string()))
+        Ok(row)
     }
 
     /// Positions of the primary key columns, as target columns of a put.
