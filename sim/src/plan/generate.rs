@@ -21,7 +21,7 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     let keyed_swarm = draws.source(Stream::KeyedSwarm, 0);
     add_keyed(&mut plan.workload, &keyed_swarm);
     plan.environment.rows_lost_per_mille = *keyed_swarm.pick(&[0, 0, 100, 500]);
-    let recipes = Recipes::new(&swarm, nodes, u64::from(plan.buckets()));
+    let recipes = Recipes::new(&swarm, &plan);
     plan.actions = recipes.actions(&draws.source(Stream::Faults, 0), heal_at_ms);
     plan
 }
@@ -84,7 +84,9 @@ fn workload(swarm: &Source) -> Workload {
 struct Recipes {
     weights: Vec<(Recipe, u64)>,
     nodes: u64,
+    /// Those with primary keys are the last ones.
     buckets: u64,
+    keyed_buckets: u64,
     pause_ms: u64,
 }
 
@@ -123,9 +125,11 @@ enum Recipe {
     SlowThenPower,
     /// Somebody votes on a slow disk, loses power, and is asked again in the same term.
     VoteForgotten,
+    /// A leader is frozen for so long that its clients write elsewhere, and thaws with questions in its sockets.
+    LeaderFrozen,
 }
 
-const RECIPES: [Recipe; 26] = [
+const RECIPES: [Recipe; 27] = [
     Recipe::CrashOne,
     Recipe::CrashLeader,
     Recipe::PowerOne,
@@ -152,12 +156,15 @@ const RECIPES: [Recipe; 26] = [
     Recipe::LoneLeaderDies,
     Recipe::SlowThenPower,
     Recipe::VoteForgotten,
+    Recipe::LeaderFrozen,
 ];
 
 impl Recipes {
-    fn new(swarm: &Source, nodes: u64, buckets: u64) -> Self {
+    fn new(swarm: &Source, plan: &Plan) -> Self {
+        let (nodes, buckets) = (plan.nodes, u64::from(plan.buckets()));
+        let keyed_buckets = plan.workload.keyed.iter().map(|table| table.buckets as u64).sum();
         let weights = RECIPES.iter().map(|recipe| (*recipe, *swarm.pick(&[0, 1, 2, 4]))).collect();
-        Self { weights, nodes, buckets, pause_ms: *swarm.pick(&[800, 1_500, 3_000]) }
+        Self { weights, nodes, buckets, keyed_buckets, pause_ms: *swarm.pick(&[800, 1_500, 3_000]) }
     }
 
     fn actions(&self, draws: &Source, heal_at_ms: u64) -> Vec<Action> {
@@ -207,6 +214,13 @@ impl Recipes {
             Recipe::CrashAll => vec![(0, short, Fault::Crash(Target::All)), (short + 300, short, Fault::PowerLoss(Target::All))],
             Recipe::StopOne => vec![(0, long, Fault::Stop(any))],
             Recipe::PauseLeader => vec![(0, draws.between(100, 4_000), Fault::Pause(leader))],
+            Recipe::LeaderFrozen => {
+                let bucket = match self.keyed_buckets {
+                    0 => bucket,
+                    keyed => (self.buckets - 1 - draws.below(keyed)) as u32,
+                };
+                vec![(0, draws.between(3_500, 6_500), Fault::Pause(Target::LeaderOf(bucket)))]
+            }
             Recipe::IsolateLeader => vec![(0, long, Fault::Isolate(leader))],
             Recipe::OneWay => vec![(0, long, if draws.chance(500) { Fault::Mute(any) } else { Fault::Deaf(any) })],
             Recipe::Split => vec![(0, long, Fault::Split(draws.between(2, self.nodes)))],

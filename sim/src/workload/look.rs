@@ -20,7 +20,7 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_millis(3_000);
 /// Longer than the longest pause.
-const STRAY_PATIENCE: Duration = Duration::from_millis(6_000);
+const STRAY_PATIENCE: Duration = Duration::from_millis(8_000);
 /// Stray lookups under way at once.
 const STRAY_MAX: usize = 32;
 
