@@ -25,7 +25,6 @@ impl Versions {
     pub fn push<'a>(&mut self, place: i64, keys: impl IntoIterator<Item = &'a Key>, rows: &Rows) {
         for key in keys {
             let versions = self.of.entry(key.clone()).or_default();
-            versions.retain(|(at, _)| *at != place);
             versions.push((place, rows.get(key).cloned()));
         }
     }
