@@ -11,6 +11,7 @@ mod data;
 mod demo;
 mod dev;
 mod exit;
+mod inspect;
 mod output;
 mod serve;
 mod sim;
@@ -92,6 +93,9 @@ enum Verb {
     Tail(data::scan::Tail),
     /// Three nodes, real data, a killed leader: what Floss promises, shown in under a minute
     Demo(demo::Demo),
+    /// Look at the files of a node that does not run
+    #[command(subcommand)]
+    Inspect(inspect::InspectVerb),
     /// Measure, as ratios inside one run
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -157,6 +161,7 @@ async fn verbs(verb: Verb, global: &Global, output: &Output) -> Result<(), Failu
         Verb::Scan(verb) => data::scan::run_scan(verb, global, output).await,
         Verb::Tail(verb) => data::scan::run_tail(verb, global, output).await,
         Verb::Demo(demo) => demo::run(demo, output).await,
+        Verb::Inspect(verb) => inspect::run(verb, output),
         Verb::Bench(verb) => bench::run(verb, output).await,
     }
 }

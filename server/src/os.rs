@@ -17,6 +17,13 @@ pub fn clock() -> SystemClock {
     SystemClock
 }
 
+/// The store of rows itself, for tools that look at one offline or measure it.
+#[cfg(feature = "rocks")]
+pub mod rows {
+    pub use floss_tablet::kv::rocks::{RocksKvStore, RocksLimits};
+    pub use floss_tablet::kv::store::{KvBucketId, KvPosition, KvRange, KvRow, KvStore, KvStoreError};
+}
+
 /// RocksDB in `root/kv`; `root` exists. What it has lost is folded from the log again.
 #[cfg(feature = "rocks")]
 pub fn kv(root: &std::path::Path) -> Result<Arc<dyn KvStore>, KvStoreError> {

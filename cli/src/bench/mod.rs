@@ -5,7 +5,11 @@ mod cluster;
 mod fetch;
 mod idle;
 mod latency;
+mod lookup;
 mod probe;
+mod rows;
+mod upsert;
+mod wire;
 
 use crate::exit::Failure;
 use crate::output::{Listing, Output};
@@ -37,6 +41,22 @@ pub enum BenchVerb {
     /// 10 of 100 columns against all of them
     #[command(after_help = "Examples:\n  floss bench fetch\n  floss bench fetch -o json")]
     Fetch(Common),
+    /// Lookups over the wire against the same keys read in process
+    #[command(after_help = "Examples:\n  floss bench lookup\n  floss bench lookup --rows 1000000 -o json")]
+    Lookup {
+        #[command(flatten)]
+        common: Common,
+        #[arg(long, default_value_t = ROWS)]
+        rows: u64,
+    },
+    /// Upserts of new and of present rows against reading and writing the same rows in process
+    #[command(after_help = "Examples:\n  floss bench upsert\n  floss bench upsert --rows 1000000 -o json")]
+    Upsert {
+        #[command(flatten)]
+        common: Common,
+        #[arg(long, default_value_t = ROWS)]
+        rows: u64,
+    },
     /// Create buckets, then let them rest
     #[command(after_help = "Examples:\n  floss bench idle\n  floss bench idle --buckets 100")]
     Idle {
@@ -49,6 +69,9 @@ pub enum BenchVerb {
     #[command(after_help = "Examples:\n  floss bench all\n  floss bench all --seconds 2 -o csv")]
     All(Common),
 }
+
+/// Of primary-key tables.
+const ROWS: u64 = 300_000;
 
 /// One printed line.
 pub struct Figure {
@@ -66,7 +89,7 @@ impl Figure {
 pub async fn run(verb: BenchVerb, output: &Output) -> Result<(), Failure> {
     let common = match &verb {
         BenchVerb::Append(common) | BenchVerb::Latency(common) | BenchVerb::Fetch(common) | BenchVerb::All(common) => common,
-        BenchVerb::Idle { common, .. } => common,
+        BenchVerb::Idle { common, .. } | BenchVerb::Lookup { common, .. } | BenchVerb::Upsert { common, .. } => common,
     };
     let cluster = BenchCluster::up(common.dir.clone(), common.nodes, output).await?;
     let result = measure(&verb, common, &cluster, output).await;
@@ -83,11 +106,15 @@ async fn measure(verb: &BenchVerb, common: &Common, cluster: &BenchCluster, outp
         BenchVerb::Append(_) => figures.extend(append::run(cluster, common.seconds, output).await?),
         BenchVerb::Latency(_) => figures.extend(latency::run(cluster, common.seconds, output).await?),
         BenchVerb::Fetch(_) => figures.extend(fetch::run(cluster, common.seconds, output).await?),
+        BenchVerb::Lookup { rows, .. } => figures.extend(lookup::run(cluster, *rows, common.seconds, output).await?),
+        BenchVerb::Upsert { rows, .. } => figures.extend(upsert::run(cluster, *rows, output).await?),
         BenchVerb::Idle { buckets, .. } => figures.extend(idle::run(cluster, *buckets, common.seconds, output).await?),
         BenchVerb::All(_) => {
             figures.extend(append::run(cluster, common.seconds, output).await?);
             figures.extend(latency::run(cluster, common.seconds, output).await?);
             figures.extend(fetch::run(cluster, common.seconds, output).await?);
+            figures.extend(lookup::run(cluster, ROWS, common.seconds, output).await?);
+            figures.extend(upsert::run(cluster, ROWS, output).await?);
             figures.extend(idle::run(cluster, 1000, common.seconds, output).await?);
         }
     }

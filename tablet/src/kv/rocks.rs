@@ -176,6 +176,16 @@ impl RocksKvStore {
     }
 }
 
+impl RocksKvStore {
+    /// What is flushed in `directory`, to look at; it is not changed, and every write fails.
+    ///
+    /// Errors: there is no store, or its files are damaged. It does not notice a process that has it open.
+    pub fn open_read_only(directory: &Path, limits: &RocksLimits) -> Result<Self, KvStoreError> {
+        let db = DB::open_for_read_only(&options(limits), directory, false).map_err(failed("open"))?;
+        Ok(Self { db, write: WriteOptions::default() })
+    }
+}
+
 impl KvStore for RocksKvStore {
     fn get(&self, bucket: KvBucketId, key: &[u8]) -> Result<Option<Bytes>, KvStoreError> {
         let value = self.db.get_pinned(row_key(bucket, key)).map_err(failed("get"))?;
