@@ -51,6 +51,27 @@ impl Cluster {
         self.floss(&health).map(|_| began.elapsed())
     }
 
+    /// Deletes the rows of a node that is down; its log stays.
+    pub fn lose_rows(&self, node: u64) -> anyhow::Result<()> {
+        let rows = self.data_dir(node).join("kv");
+        std::fs::remove_dir_all(&rows).with_context(|| format!("remove {}", rows.display()))
+    }
+
+    /// What a stopped node's store of rows holds, bucket by bucket.
+    pub fn rows_of(&self, node: u64) -> anyhow::Result<String> {
+        let output = self.floss(&["inspect", "kv", &self.data_dir(node).display().to_string(), "-o", "jsonl"])?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn data_dir(&self, node: u64) -> PathBuf {
+        self.dir.join(format!("node-{node}")).join("data")
+    }
+
+    /// Gracefully; the data stays.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.dev(&["down"]).map(drop)
+    }
+
     pub fn down(&self) -> anyhow::Result<()> {
         self.dev(&["down", "--wipe"]).map(drop)
     }

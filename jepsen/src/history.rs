@@ -24,6 +24,32 @@ impl Value {
     }
 }
 
+/// Stands in [`Value::writer`] for whoever loaded the table.
+pub const PRELOADER: i32 = -1;
+/// A row whose checksum is wrong: equal to nothing that was ever written.
+pub const DAMAGED: Value = Value { writer: i32::MIN, sequence: 0 };
+
+/// Of one record of a changelog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Insert,
+    UpdateBefore,
+    UpdateAfter,
+    Delete,
+}
+
+impl From<Kind> for floss_checker::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Insert => Self::Insert,
+            Kind::UpdateBefore => Self::UpdateBefore,
+            Kind::UpdateAfter => Self::UpdateAfter,
+            Kind::Delete => Self::Delete,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -37,6 +63,16 @@ pub enum Event {
     Read { at_us: u64, reader: String, bucket: i32, offset: i64, value: Option<Value> },
     /// The last read of a bucket after all faults: everything up to `end` was read.
     FinalRead { at_us: u64, bucket: i32, end: i64 },
+    /// Keys 0..rows were written, each once and acknowledged, before the first fault; the row of a key is its number.
+    Preload { rows: i64 },
+    /// A writer handed the client an upsert of `value` under `key`, or a delete of `key`. `Ok` or `Unknown` follows.
+    Put { at_us: u64, value: Value, key: i64, delete: bool },
+    /// The final read of a changelog saw this.
+    Change { bucket: i32, offset: i64, kind: Kind, key: i64, row: Value },
+    /// The final scan of the table saw this row.
+    Row { key: i64, row: Value },
+    /// The stores of two nodes, at rest, are not the same.
+    Differs { what: String },
     /// A fault, with the nodes it hit. `quorum_left`: writers are expected to go on without help.
     Fault { at_us: u64, what: String, nodes: Vec<u64>, quorum_left: bool },
 }

@@ -41,7 +41,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let verdict = match cli.verb {
         Verb::Run(run) => run::run(run),
-        Verb::Check { history } => history::load(&history).map(|events| checker::check_log(&events)),
+        Verb::Check { history } => history::load(&history).map(|events| {
+            let keyed = events.iter().any(|event| matches!(event, history::Event::Preload { .. }));
+            if keyed { checker::check_kv(&events) } else { checker::check_log(&events) }
+        }),
     };
     match verdict {
         Ok(report) => {

@@ -1,10 +1,10 @@
 //! One run: cluster up, writers and readers on, strikes, heal, final read, verdict.
 
-use crate::checker::{Report, check_log};
+use crate::checker::{Report, check_kv, check_log};
 use crate::cluster::Cluster;
 use crate::history::{Event, History};
 use crate::nemesis::{Profile, Strike, plan};
-use crate::workload::append;
+use crate::workload::{append, upsert};
 use anyhow::Context;
 use clap::Args;
 use std::path::PathBuf;
@@ -17,6 +17,15 @@ const WRITERS: i32 = 6;
 const READERS: i32 = 2;
 const HEALTHY_WAIT: Duration = Duration::from_secs(60);
 
+/// What the clients do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Workload {
+    /// Rows into a log table, two readers behind them
+    Append,
+    /// Upserts and deletes on a primary-key table
+    Upsert,
+}
+
 #[derive(Args)]
 pub struct Run {
     /// The binary under test
@@ -26,6 +35,14 @@ pub struct Run {
     rounds: u64,
     #[arg(long, default_value_t = 3)]
     nodes: usize,
+    #[arg(long, value_enum, default_value_t = Workload::Append)]
+    workload: Workload,
+    /// Of workload upsert: rows in the table before the first strike
+    #[arg(long, default_value_t = 10_000)]
+    preload: i64,
+    /// Of workload upsert: the node struck in the middle round comes back without its rows
+    #[arg(long)]
+    lose_rows: bool,
     #[arg(long, value_enum, default_value_t = Profile::Mixed)]
     profile: Profile,
     #[arg(long, default_value_t = 1)]
@@ -49,12 +66,26 @@ async fn campaign(run: &Run) -> anyhow::Result<Report> {
     let dir = run.dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("floss-jepsen-{}", std::process::id())));
     let cluster = Cluster::up(run.floss.clone(), dir.join("cluster"), run.nodes)?;
     let history = History::new();
-    append::create_table(&append::connect(&cluster.bootstrap).await?, BUCKETS).await?;
+    let connection = append::connect(&cluster.bootstrap).await?;
+    match run.workload {
+        Workload::Append => append::create_table(&connection, BUCKETS).await?,
+        Workload::Upsert => {
+            upsert::create_table(&connection, BUCKETS).await?;
+            upsert::preload(&cluster.bootstrap, run.preload, &history).await?;
+        }
+    }
     let struck = strike_under_load(run, &cluster, &history).await;
     let saved = dir.join("history.jsonl");
     history.save(&saved)?;
     struck.with_context(|| format!("history so far in {}, nodes in {}", saved.display(), cluster.dir.display()))?;
-    let report = check_log(&history.events());
+    let report = match run.workload {
+        Workload::Append => check_log(&history.events()),
+        Workload::Upsert => {
+            compare_stores(&cluster, &history)?;
+            history.save(&saved)?;
+            check_kv(&history.events())
+        }
+    };
     cluster.down()?;
     if report.exit_code(1, 1) == 0 && run.dir.is_none() {
         std::fs::remove_dir_all(&dir)?;
@@ -68,16 +99,21 @@ async fn strike_under_load(run: &Run, cluster: &Cluster, history: &History) -> a
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
     for writer in 0..WRITERS {
-        tasks.push(tokio::spawn(append::write(cluster.bootstrap.clone(), writer, history.clone(), stop.clone())));
+        let (bootstrap, history, stop) = (cluster.bootstrap.clone(), history.clone(), stop.clone());
+        tasks.push(match run.workload {
+            Workload::Append => tokio::spawn(append::write(bootstrap, writer, history, stop)),
+            Workload::Upsert => tokio::spawn(upsert::write(bootstrap, writer, WRITERS, run.preload, history, stop)),
+        });
     }
     let readers_stop = Arc::new(AtomicBool::new(false));
-    for reader in 0..READERS {
+    for reader in 0..if run.workload == Workload::Append { READERS } else { 0 } {
         let name = format!("reader-{reader}");
         tasks.push(tokio::spawn(append::follow(cluster.bootstrap.clone(), name, BUCKETS, history.clone(), readers_stop.clone())));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     for (round, strike) in plan(run.profile, run.seed, run.rounds, run.nodes, BUCKETS).into_iter().enumerate() {
-        let hit = one_round(run, cluster, history, strike).await.with_context(|| format!("round {}", round + 1))?;
+        let loses_rows = run.lose_rows && round as u64 == run.rounds / 2;
+        let hit = one_round(run, cluster, history, strike, loses_rows).await.with_context(|| format!("round {}", round + 1))?;
         eprintln!("round {:>3}/{}  {strike:?} killed {hit:?}", round + 1, run.rounds);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -89,7 +125,10 @@ async fn strike_under_load(run: &Run, cluster: &Cluster, history: &History) -> a
         anyhow::Ok(())
     };
     tokio::time::timeout(HEALTHY_WAIT, finish).await.context("a writer is stuck for ever")??;
-    append::read_all(&cluster.bootstrap, BUCKETS, history).await?;
+    match run.workload {
+        Workload::Append => append::read_all(&cluster.bootstrap, BUCKETS, history).await?,
+        Workload::Upsert => upsert::read_all(&cluster.bootstrap, BUCKETS, history).await?,
+    }
     readers_stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.context("a reader task")??;
@@ -97,12 +136,32 @@ async fn strike_under_load(run: &Run, cluster: &Cluster, history: &History) -> a
     Ok(())
 }
 
-async fn one_round(run: &Run, cluster: &Cluster, history: &History, strike: Strike) -> anyhow::Result<Vec<u64>> {
+/// Every replica holds the same rows once all rest; what a node lacks in its directory of rows it folds from the log.
+fn compare_stores(cluster: &Cluster, history: &History) -> anyhow::Result<()> {
+    cluster.stop()?;
+    let stores: Vec<(u64, String)> =
+        cluster.nodes.iter().map(|node| Ok((*node, cluster.rows_of(*node)?))).collect::<anyhow::Result<_>>()?;
+    let (first, expected) = stores.first().context("a cluster has nodes")?;
+    for (node, rows) in stores.iter().filter(|(_, rows)| rows != expected) {
+        let what = format!("node {first} holds {expected:?}, node {node} {rows:?}");
+        history.record(Event::Differs { what });
+    }
+    Ok(())
+}
+
+async fn one_round(
+    run: &Run,
+    cluster: &Cluster,
+    history: &History,
+    strike: Strike,
+    loses_rows: bool,
+) -> anyhow::Result<Vec<u64>> {
     let victims = match strike {
         Strike::All => cluster.nodes.clone(),
         Strike::Node { index } => vec![cluster.nodes[index]],
         Strike::Leader { bucket } => {
-            let leaders = append::leaders(&append::connect(&cluster.bootstrap).await?, BUCKETS).await?;
+            let path = if run.workload == Workload::Append { append::path() } else { upsert::path() };
+            let leaders = append::leaders(&append::connect(&cluster.bootstrap).await?, &path, BUCKETS).await?;
             vec![*leaders.get(&bucket).context("the bucket has no leader")?]
         }
     };
@@ -114,6 +173,10 @@ async fn one_round(run: &Run, cluster: &Cluster, history: &History, strike: Stri
     history.record(Event::Fault { at_us, what: format!("{strike:?}"), nodes: victims.clone(), quorum_left });
     tokio::time::sleep(Duration::from_millis(run.down_ms)).await;
     for node in &victims {
+        if loses_rows {
+            cluster.lose_rows(*node)?;
+            eprintln!("node {node} has lost its rows");
+        }
         cluster.restart(*node)?;
     }
     cluster.wait_healthy(HEALTHY_WAIT)?;

@@ -23,6 +23,7 @@ pub fn check_log(events: &[Event]) -> Report {
             Event::Unknown { .. } => report.unknown += 1,
             Event::Fault { .. } => report.faults += 1,
             Event::FinalRead { bucket, end, .. } => _ = ends.insert(*bucket, *end),
+            Event::Preload { .. } | Event::Put { .. } | Event::Change { .. } | Event::Row { .. } | Event::Differs { .. } => {}
             Event::Read { reader, bucket, offset, value, .. } => {
                 let Some(value) = value else {
                     report.add("phantom", format!("{reader} read a row with a wrong checksum at {bucket}@{offset}"));
@@ -51,7 +52,7 @@ pub fn check_log(events: &[Event]) -> Report {
 }
 
 impl Report {
-    fn add(&mut self, name: &'static str, detail: String) {
+    pub(super) fn add(&mut self, name: &'static str, detail: String) {
         self.anomalies.push(Anomaly { name, detail });
     }
 }
@@ -97,7 +98,7 @@ fn check_values(
 /// Per fault that left a quorum: the longest time that any writer went without an acknowledgement around it. Sorted.
 ///
 /// A wait during which the quorum was lost, too, says nothing about that fault.
-fn stalls(events: &[Event]) -> Vec<u64> {
+pub(super) fn stalls(events: &[Event]) -> Vec<u64> {
     let mut acks: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
     for event in events {
         if let Event::Ok { at_us, value } = event {

@@ -37,11 +37,11 @@ pub async fn create_table(connection: &FlussConnection, buckets: i32) -> anyhow:
 }
 
 /// The node that leads each bucket, freshly asked.
-pub async fn leaders(connection: &FlussConnection, buckets: i32) -> anyhow::Result<BTreeMap<i32, u64>> {
+pub async fn leaders(connection: &FlussConnection, path: &TablePath, buckets: i32) -> anyhow::Result<BTreeMap<i32, u64>> {
     let metadata = connection.get_metadata();
-    metadata.update_table_metadata(&path()).await?;
+    metadata.update_table_metadata(path).await?;
     let cluster = metadata.get_cluster();
-    let table_id = cluster.get_table_id(&path()).context("the table is unknown")?;
+    let table_id = cluster.get_table_id(path).context("the table is unknown")?;
     let leader = |bucket| Some((bucket, cluster.leader_for(&TableBucket::new(table_id, bucket))?.id() as u64));
     Ok((0..buckets).filter_map(leader).collect())
 }
