@@ -23,7 +23,9 @@ mod value;
 
 pub use aligned::{decode_aligned_row, encode_aligned_row};
 pub use array::{decode_array, decode_map, encode_array, encode_map};
-pub use compacted::{decode_compacted_key, decode_compacted_row, encode_compacted_key, encode_compacted_row};
+pub use compacted::{
+    decode_compacted_key, decode_compacted_row, encode_compacted_key, encode_compacted_key_parts, encode_compacted_row,
+};
 pub(crate) use cursor::{Cursor, put_uvarint};
 pub use error::RowError;
 pub use indexed::{decode_indexed_row, encode_indexed_row};

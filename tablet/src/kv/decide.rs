@@ -25,7 +25,7 @@ use floss_protocol::log_batch::ChangeType;
 use floss_protocol::mutant;
 use floss_protocol::row::Value;
 use floss_protocol::schema::{ChangelogImage, DataType, DeleteBehavior, TypeKind};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Old rows looked up at a time: bounds what a batch of small deletes of large rows holds in memory.
@@ -65,6 +65,15 @@ pub(super) struct Put<'a> {
 /// Looks up old rows in stored form, one answer per key.
 pub(super) type Lookup<'a> = &'a mut dyn FnMut(&[Bytes]) -> Result<Vec<Option<Bytes>>, TabletError>;
 
+/// The newest state of a key.
+enum Newest {
+    /// As it is stored.
+    Stored(Option<Row>),
+    /// As this change leaves it.
+    Changed(usize),
+    Deleted,
+}
+
 struct Decider<'a> {
     put: &'a Put<'a>,
     schema: &'a KvSchema,
@@ -73,9 +82,10 @@ struct Decider<'a> {
     row_types: Vec<DataType>,
     /// Upserts do not need the old row.
     is_blind: bool,
-    /// Rows seen or changed by this batch: the newest state.
-    rows: BTreeMap<Bytes, Option<Row>>,
-    changed: BTreeMap<Bytes, ()>,
+    /// Keys seen or changed by this batch.
+    rows: HashMap<Bytes, Newest>,
+    /// Each key once, in the order of its first change.
+    changed: Vec<Bytes>,
     changes: Vec<Change>,
     bytes: usize,
     ids_used: i64,
@@ -101,8 +111,8 @@ impl Put<'_> {
             columns,
             row_types,
             is_blind,
-            rows: BTreeMap::new(),
-            changed: BTreeMap::new(),
+            rows: HashMap::new(),
+            changed: Vec::new(),
             changes: Vec::new(),
             bytes: 0,
             ids_used: 0,
@@ -187,9 +197,25 @@ impl Decider<'_> {
         for (key, value) in keys.iter().zip(lookup(&keys)?) {
             let row = value.map(|value| self.put.table.decode_value(&value));
             let row = row.transpose().map_err(|reason| TabletError::CorruptValue { reason })?;
-            self.rows.insert(key.clone(), row);
+            self.rows.insert(key.clone(), Newest::Stored(row));
         }
         Ok(())
+    }
+
+    /// The newest row of a key, to be replaced: what is stored is moved out.
+    fn take_row(&mut self, key: &Bytes) -> Option<Row> {
+        match self.rows.get_mut(key) {
+            None | Some(Newest::Deleted) => None,
+            Some(Newest::Stored(row)) => row.take(),
+            Some(Newest::Changed(at)) => Some(self.changes[*at].row.clone()),
+        }
+    }
+
+    /// It was taken, and stays.
+    fn put_back(&mut self, key: &Bytes, row: Row) {
+        if let Some(newest @ Newest::Stored(_)) = self.rows.get_mut(key) {
+            *newest = Newest::Stored(Some(row));
+        }
     }
 
     fn take(&mut self, at: usize, record: &KvRecord) -> Result<(), TabletError> {
@@ -224,18 +250,20 @@ impl Decider<'_> {
 
     fn upsert(&mut self, at: usize, key: &Bytes, new: Row) -> Result<(), TabletError> {
         if self.is_blind {
-            return self.push(key, vec![(ChangeType::UpdateAfter, new.clone())], Some(new));
+            return self.push(key, None, Some((ChangeType::UpdateAfter, new)));
         }
-        let old = self.rows.get(key).cloned().flatten();
-        let Some(old) = old else {
+        let Some(old) = self.take_row(key) else {
             let row = self.with_id(at, new)?;
-            return self.push(key, vec![(ChangeType::Insert, row.clone())], Some(row));
+            return self.push(key, None, Some((ChangeType::Insert, row)));
         };
         let overwrite = self.put.mode == PutMode::Overwrite;
         let merged = merge::upsert(self.put.table, overwrite, &self.columns, &old, new);
         match merged.map_err(|reason| TabletError::InvalidRow { record: at, reason })? {
             Merged::Keep if mutant!("K06") => self.update(key, old.clone(), old),
-            Merged::Keep => Ok(()),
+            Merged::Keep => {
+                self.put_back(key, old);
+                Ok(())
+            }
             Merged::Row(row) => self.update(key, old, row),
         }
     }
@@ -250,38 +278,46 @@ impl Decider<'_> {
             DeleteBehavior::Ignore => return Ok(()),
             DeleteBehavior::Disable => return Err(TabletError::DeletionDisabled { record: at }),
         }
-        match self.rows.get(key).cloned().flatten() {
+        match self.take_row(key) {
             None if mutant!("K05") => {
                 let row = self.put.table.values_of_key(key)?;
-                self.push(key, vec![(ChangeType::Delete, row)], None)
+                self.push(key, Some((ChangeType::Delete, row)), None)
             }
             None => Ok(()),
             Some(old) => match merge::delete(self.put.table, &self.columns, &old) {
-                Deleted::Row => self.push(key, vec![(ChangeType::Delete, old)], None),
+                Deleted::Row => self.push(key, Some((ChangeType::Delete, old)), None),
                 Deleted::Reduced(row) => self.update(key, old, row),
             },
         }
     }
 
     fn update(&mut self, key: &Bytes, old: Row, new: Row) -> Result<(), TabletError> {
-        let after = (ChangeType::UpdateAfter, new.clone());
-        let changes = match self.put.table.image {
-            ChangelogImage::Full => vec![(ChangeType::UpdateBefore, old), after],
-            ChangelogImage::Wal => vec![after],
+        let before = match self.put.table.image {
+            ChangelogImage::Full => Some((ChangeType::UpdateBefore, old)),
+            ChangelogImage::Wal => None,
         };
-        self.push(key, changes, Some(new))
+        self.push(key, before, Some((ChangeType::UpdateAfter, new)))
     }
 
-    fn push(&mut self, key: &Bytes, changes: Vec<(ChangeType, Row)>, row: Option<Row>) -> Result<(), TabletError> {
-        for (change_type, row) in changes {
+    /// `before`: what was there; `after`: what is there now, nothing = deleted.
+    fn push(
+        &mut self,
+        key: &Bytes,
+        before: Option<(ChangeType, Row)>,
+        after: Option<(ChangeType, Row)>,
+    ) -> Result<(), TabletError> {
+        let is_there = after.is_some();
+        for (change_type, row) in before.into_iter().chain(after) {
             self.bytes += row.iter().map(value_bytes).sum::<usize>();
             self.changes.push(Change { change_type, row });
         }
         if self.bytes > self.put.bytes_max {
             return Err(TabletError::BatchTooLarge { found: self.bytes, limit: self.put.bytes_max });
         }
-        self.rows.insert(key.clone(), row);
-        self.changed.insert(key.clone(), ());
+        let newest = if is_there { Newest::Changed(self.changes.len() - 1) } else { Newest::Deleted };
+        if let None | Some(Newest::Stored(_)) = self.rows.insert(key.clone(), newest) {
+            self.changed.push(key.clone());
+        }
         Ok(())
     }
 
@@ -309,8 +345,11 @@ impl Decider<'_> {
         let table = self.put.table;
         let (id, schema) = (table.latest_schema_id(), table.newest());
         let mut rows = Vec::with_capacity(self.changed.len());
-        for (key, row) in self.rows.into_iter().filter(|(key, _)| self.changed.contains_key(key)) {
-            let value = row.map(|row| table.encode_value(id, schema, &row));
+        for key in self.changed {
+            let value = match &self.rows[&key] {
+                Newest::Changed(at) => Some(table.encode_value(id, schema, &self.changes[*at].row)),
+                Newest::Deleted | Newest::Stored(_) => None,
+            };
             let value = value.transpose().map_err(|reason| TabletError::InvalidRow { record: 0, reason })?;
             rows.push((key, value));
         }

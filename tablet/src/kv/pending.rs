@@ -3,12 +3,12 @@
 use super::store::KvRow;
 use bytes::Bytes;
 use floss_protocol::mutant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 /// The newest decided state of each key that changed in the pending tail.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    rows: BTreeMap<Bytes, PendingRow>,
+    rows: HashMap<Bytes, PendingRow>,
     /// Changed keys of each entry, with the log end after it, in order.
     entries: VecDeque<(i64, Vec<Bytes>)>,
 }

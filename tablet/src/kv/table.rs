@@ -8,7 +8,7 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use floss_protocol::ids::SchemaId;
 use floss_protocol::kv_batch::{join_value, split_value};
-use floss_protocol::row::{Value, decode_compacted_key, encode_key};
+use floss_protocol::row::{Value, decode_compacted_key, encode_compacted_key_parts, encode_key};
 use floss_protocol::schema::{
     ArrowCompression, ChangelogImage, DataType, DeleteBehavior, KvFormat, LakeFormat, LogFormat, MergeEngine, Schema,
     TableDescriptor, TypeKind,
@@ -163,6 +163,10 @@ impl KvTable {
     /// Errors: why the row has none.
     pub(super) fn key(&self, row: &[Value]) -> Result<Bytes, String> {
         let types = self.types();
+        if self.key_format.is_none() {
+            let parts = self.key_columns.iter().map(|column| (&row[*column], &types[*column]));
+            return encode_compacted_key_parts(parts).map(Bytes::from).map_err(|error| error.to_string());
+        }
         let values: Vec<_> = self.key_columns.iter().map(|column| row[*column].clone()).collect();
         let types: Vec<_> = self.key_columns.iter().map(|column| &types[*column]).collect();
         encode_key(&values, &types, self.key_format).map(Bytes::from).map_err(|error| error.to_string())
