@@ -44,7 +44,7 @@ clients: setup ## the official clients against three real nodes: fluss-rs suite,
 	@scripts/clients
 test: setup ## everything CI runs
 	@scripts/test
-bench: build ## ratios inside one run: append, latency, fetch, idle
+bench: build ## ratios inside one run: append, latency, fetch, lookup, upsert, idle
 	@$(FLOSS) bench all
 interop: build ## the released Java client; needs a JDK and Maven
 	@jepsen/interop/java/run $(FLOSS)
