@@ -5,6 +5,7 @@ use crate::cluster::Cluster;
 use crate::draw::{Draws, Stream};
 use crate::history::{Event, Replica};
 use crate::nemesis::Nemesis;
+use crate::oracle::CAUGHT_UP;
 use crate::plan::Plan;
 use crate::recorder::{Recorded, Recorder, now_ns};
 use crate::workload::{Mode, Shared, create_tables, keyed_rows, run_looker, run_reader, run_writer};
@@ -182,7 +183,7 @@ async fn calm_down(cluster: &Cluster, shared: &Shared) {
         (open > 0).then(|| format!("{open} batches are open"))
     };
     if !until(shared, CATCH_UP_WAIT, "every batch is acked", open).await
-        || !until(shared, CATCH_UP_WAIT, "every replica catches up", || lagging_replica(cluster, plan)).await
+        || !until(shared, CATCH_UP_WAIT, CAUGHT_UP, || lagging_replica(cluster, plan)).await
         || !until(shared, CATCH_UP_WAIT, "every reader catches up", || lagging_reader(cluster, shared)).await
     {
         return;

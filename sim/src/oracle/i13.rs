@@ -5,6 +5,9 @@ use super::Oracle;
 use crate::history::{BucketNo, Event, NodeNo};
 use std::collections::BTreeMap;
 
+/// What the run calls the moment from which on nothing moves.
+pub const CAUGHT_UP: &str = "every replica catches up";
+
 #[derive(Default)]
 pub struct Readable {
     /// group, applied -> digest of the writers' state and the node that had it; of probes after the last write.
@@ -20,7 +23,8 @@ impl Oracle for Readable {
 
     fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
         match event {
-            Event::Progress { .. } => self.quiet = true,
+            // Before, entries are on their way, and what a probe shows of one replica is not of one moment.
+            Event::Progress { what, kept: true } if what == CAUGHT_UP => self.quiet = true,
             Event::Probe { node, replicas, .. } if self.quiet => {
                 for replica in replicas.iter().filter(|replica| replica.bucket.is_some()) {
                     let (group, applied) = (replica.group, replica.pointers[2]);

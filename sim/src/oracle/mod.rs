@@ -23,6 +23,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use i13::CAUGHT_UP;
 pub use i14::first_difference;
 
 use crate::history::Event;

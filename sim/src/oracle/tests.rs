@@ -58,7 +58,7 @@ fn good() -> Vec<Event> {
         probe(1, 2, 1, [0, 1, 4, 4, 4]),
         acked(2, 3),
         Event::Healed,
-        Event::Progress { what: "every writer goes on".into(), kept: true },
+        Event::Progress { what: super::CAUGHT_UP.into(), kept: true },
         dump(1, log()),
         dump(2, log()),
         dump(3, log()),
