@@ -2,9 +2,9 @@
 
 mod elections;
 
-use crate::adapter::codec::{decode, machine_payload, to_ours};
+use crate::adapter::codec::{machine_payload, to_ours};
 use crate::adapter::network::{self, Inbox, Receiver};
-use crate::adapter::{Payload, Raft, RaftVote, Shared, Types};
+use crate::adapter::{Payload, Raft, Shared, Types};
 use crate::env::runtime::spawn;
 use crate::env::runtime::sync::{Mutex as AsyncMutex, oneshot};
 use crate::env::runtime::time::{self, Instant};
@@ -341,13 +341,6 @@ impl Group {
         }
     }
 
-    /// Whom the stored vote names as leader, and of which term. None: it names a candidate, or there is none.
-    pub(crate) fn voted_leader(&self) -> Option<(NodeId, u64)> {
-        let vote = self.inner.journal.group(self.inner.id).vote?;
-        let vote: RaftVote = decode(&vote).ok()?;
-        vote.committed.then_some((vote.leader_id.voted_for, vote.leader_id.term))
-    }
-
     /// Answers a Raft message.
     pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         let inner = &self.inner;
@@ -357,11 +350,14 @@ impl Group {
         if network::is_wake(method) || network::is_pre_vote(method) {
             // A leader asks nobody for a vote. Its node's restart may have been noticed before this one's own.
             inner.doubt(from);
-        } else if network::is_append(method) && inner.believed_leader() == Some(from) {
-            inner.elections.trust();
         }
         let receiver = Receiver { raft: &inner.raft, shared: &inner.shared, journal: &inner.journal, group: inner.id };
-        inner.inbox.serve(receiver, from, method, body).await
+        let answer = inner.inbox.serve(receiver, from, method, body).await;
+        // Afterwards: the first append of a leader is what names it.
+        if network::is_append(method) && answer.is_ok() && inner.believed_leader() == Some(from) {
+            inner.elections.trust(inner.term());
+        }
+        answer
     }
 
     /// Stops openraft's tasks; the replica's data stay.
@@ -437,7 +433,13 @@ impl GroupInner {
         self.elections.doubted_term().is_some_and(|term| term == self.term())
     }
 
-    pub fn term(&self) -> u64 {
+    /// The leader and its term, if neither it has shown that it leads nor anything that it does not.
+    pub fn leader_by_hearsay(&self) -> Option<(NodeId, u64)> {
+        let (leader, term) = (self.believed_leader().filter(|leader| *leader != self.me)?, self.term());
+        (!self.elections.is_settled(term)).then_some((leader, term))
+    }
+
+    fn term(&self) -> u64 {
         self.raft.server_metrics().borrow_watched().vote.leader_id.term
     }
 

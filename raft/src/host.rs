@@ -36,10 +36,6 @@ const OPEN_WAIT: Duration = Duration::from_millis(300);
 const FIRST_ELECTION_WAIT: Duration = Duration::from_millis(1_500);
 /// Where it was started by hand, it is tried again after this long.
 const SECOND_TRY_WAIT: Duration = Duration::from_millis(600);
-/// Between tries of a restarted replica to ask whether its leader leads.
-const ASK_EVERY: Duration = Duration::from_millis(500);
-/// Longer than a node takes to say that it does not have a group.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A replica that failed says so this often.
 const WAKE_EVERY: Duration = Duration::from_millis(2_000);
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -178,9 +174,6 @@ impl Host {
             group.inner.elections.be_patient(patience);
         }
         spawn(self.clone().run_group(group.clone()));
-        if !is_new {
-            spawn(self.clone().ask_leader(group.clone()));
-        }
         if spec.initialize {
             self.initialize(&spec, &group).await?;
         }
@@ -200,27 +193,6 @@ impl Host {
                 network::send_wake(&*self.inner.transport, group.id(), *node);
             }
             time::sleep(WAKE_EVERY).await;
-        }
-    }
-
-    /// After a restart the leader is known from the last vote only. Its node may be there without leading: restarted as well, or wiped, in
-    /// which case it does not even have the group. Nobody would say so, and everybody would wait for it.
-    async fn ask_leader(self, group: Group) {
-        let inner = &group.inner;
-        // Not openraft's figures: they come a moment later.
-        let Some((leader, term)) = group.voted_leader().filter(|(leader, _)| *leader != inner.me) else { return };
-        while !self.inner.closing.load(Ordering::SeqCst) && inner.term() <= term {
-            let leads = network::ask_leads(&*self.inner.transport, group.id(), leader, ASK_TIMEOUT).await;
-            tracing::debug!(group = %group.id(), leader, term, ?leads, "asked the leader of the last vote");
-            match leads {
-                Some(true) => return,
-                Some(false) => {
-                    floss_protocol::reached!("leader_doubted_after_restart");
-                    inner.elections.doubt(term);
-                    return self.inner.campaigns.notify_one();
-                }
-                None => time::sleep(ASK_EVERY).await,
-            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! bug. Only with `--cfg madsim` does it run clusters; the judging parts compile everywhere.
 //! Must not know: how the server works inside, beyond what `server::node` shows.
 //! Reading order: `draw`, `plan`, `history`, `oracle`, `recorder`, `disk`, `network`, `cluster`, `client`, `workload`, `nemesis`, `run`,
-//! `parent`, `minimise`, `report`, `marks`, `mutants`, `regressions`.
+//! `parent`, `minimise`, `report`, `marks`, `mutants`, `regressions`, `scenarios`.
 #![allow(clippy::disallowed_methods)] // the harness itself reads files, starts processes and measures time
 
 pub mod client;
@@ -27,4 +27,5 @@ pub mod regressions;
 pub mod report;
 #[cfg(madsim)]
 pub mod run;
+pub mod scenarios;
 pub mod workload;

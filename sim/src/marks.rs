@@ -20,7 +20,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("kv_schema_unknown", "needs ALTER TABLE"),
     ("leader_asked_before_append", ""),
     ("leader_doubted", ""),
-    ("leader_doubted_after_restart", ""),
+    ("leader_by_hearsay_doubted", ""),
     ("log_trimmed", "needs hours of retention: tablet's model test"),
     ("machine_panicked", "a finding by itself: planted bugs reach it"),
     ("node_returned", ""),

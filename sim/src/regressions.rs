@@ -39,6 +39,11 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "panic of the leader: a follower answered a snapshot that it did not need before its own log was on disk, then lost power",
     },
     Regression {
+        name: "seed-258-60",
+        plan: include_str!("../plans/seed-258-60.json"),
+        story: "liveness: cut off while the leader was elected and wiped, a node heard of it from a third one and believed in it for ever",
+    },
+    Regression {
         name: "seed-265-60",
         plan: include_str!("../plans/seed-265-60.json"),
         story: "I5: committed above last while a snapshot was being installed on a slow disk; the figures came from two places",

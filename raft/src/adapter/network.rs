@@ -267,7 +267,7 @@ pub fn is_wake(method: u8) -> bool {
     method == WAKE
 }
 
-/// A restarted replica asks whether the leader of its last vote still leads.
+/// A replica that knows a leader from hearsay asks whether it leads.
 pub fn is_ask(method: u8) -> bool {
     method == ASK
 }

@@ -25,6 +25,10 @@ struct State {
     patient_until: Option<Instant>,
     /// Its leader has lost its leadership, although its node is there.
     doubted_term: Option<u64>,
+    /// Its leader has shown that it leads.
+    trusted_term: Option<u64>,
+    /// Its leader is being asked.
+    asked_term: Option<u64>,
 }
 
 impl Elections {
@@ -42,12 +46,29 @@ impl Elections {
     }
 
     pub fn doubt(&self, term: u64) {
-        self.state().doubted_term = Some(term);
+        let mut state = self.state();
+        (state.doubted_term, state.trusted_term, state.asked_term) = (Some(term), None, None);
     }
 
-    /// The leader shows that it leads: an old message had cast doubt on it.
-    pub fn trust(&self) {
-        self.state().doubted_term = None;
+    /// The leader shows that it leads: an old message may have cast doubt on it.
+    pub fn trust(&self, term: u64) {
+        let mut state = self.state();
+        (state.doubted_term, state.trusted_term, state.asked_term) = (None, Some(term), None);
+    }
+
+    /// Whether it is known that the leader of this term leads, or does not.
+    pub fn is_settled(&self, term: u64) -> bool {
+        let state = self.state();
+        state.trusted_term == Some(term) || state.doubted_term == Some(term)
+    }
+
+    /// False if it is being asked already.
+    pub fn start_asking(&self, term: u64) -> bool {
+        self.state().asked_term.replace(term) != Some(term)
+    }
+
+    pub fn end_asking(&self, term: u64) {
+        self.state().asked_term.take_if(|asked| *asked == term);
     }
 
     pub fn doubted_term(&self) -> Option<u64> {

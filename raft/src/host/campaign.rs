@@ -4,14 +4,17 @@
 //! of time does not make it worse. That the node answers does not prove that its replica leads. It is enough: a replica
 //! that does not lead (any more) knows a leader of a newer term, of which the same holds, or none, and then it campaigns. It may not win, its
 //! log may be the shorter one; so a leader that campaigns, was restarted, or whose replica failed, is *doubted*: who doubts
-//! campaigns too.
+//! campaigns too. A leader that is known from hearsay only (the last vote before a restart, an answer of a third node) is asked: its node
+//! may have been wiped since, and then nobody would ever say that the group has no leader.
 //!
 //! Attempts are questions (pre-votes) first, so one that comes too early costs a message. They are spread: by chance, by a
 //! limit per round, and further apart the longer they come to nothing.
 
 use super::Host;
-use crate::env::runtime::{select, time};
+use crate::adapter::network;
+use crate::env::runtime::{select, spawn, time};
 use crate::group::Group;
+use crate::types::NodeId;
 use floss_protocol::reached;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ROUND: Duration = Duration::from_millis(25);
 /// Attempts started in one round.
 const ATTEMPTS_PER_ROUND: usize = 64;
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// Longer than a node takes to say that it does not have a group.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub async fn run(host: Host) {
     let mut pause = LOOK_EVERY;
@@ -40,6 +46,12 @@ async fn round(host: &Host) -> bool {
     let groups: Vec<Group> = host.groups().values().cloned().collect();
     let (mut started, mut left) = (0, false);
     for group in groups {
+        if let Some((leader, term)) = group.inner.leader_by_hearsay()
+            && host.is_alive(leader)
+            && group.inner.elections.start_asking(term)
+        {
+            spawn(ask_leader(host.clone(), group.clone(), leader, term));
+        }
         if !is_needed(host, &group) {
             group.inner.elections.rest();
             continue;
@@ -53,6 +65,23 @@ async fn round(host: &Host) -> bool {
         }
     }
     left
+}
+
+/// Until it is known whether it leads.
+async fn ask_leader(host: Host, group: Group, leader: NodeId, term: u64) {
+    let inner = &group.inner;
+    while !host.inner.closing.load(Ordering::SeqCst) && inner.leader_by_hearsay() == Some((leader, term)) {
+        match network::ask_leads(&*host.inner.transport, group.id(), leader, ASK_TIMEOUT).await {
+            Some(true) => return inner.elections.trust(term),
+            Some(false) => {
+                reached!("leader_by_hearsay_doubted");
+                inner.elections.doubt(term);
+                return host.inner.campaigns.notify_one();
+            }
+            None => time::sleep(ASK_EVERY).await,
+        }
+    }
+    inner.elections.end_asking(term);
 }
 
 fn is_needed(host: &Host, group: &Group) -> bool {

@@ -4,6 +4,7 @@ mod child;
 mod minimise;
 mod mutants;
 mod run;
+mod scenarios;
 
 use clap::{Parser, Subcommand};
 use floss_sim::plan::{FAULTS, generate};
@@ -42,6 +43,8 @@ enum Verb {
     Explain(minimise::Explain),
     /// Runs planted bugs until each is noticed.
     Mutants(mutants::Mutants),
+    /// Stories of failures that users of Apache Fluss reported.
+    Scenarios(scenarios::Scenarios),
     /// What can break, one line each.
     ListFaults,
     /// Prints the plan of a seed as JSON; edit it and run it with `replay`.
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Verb::Minimise(minimise) => minimise::minimise(&minimise),
         Verb::Explain(explain) => minimise::explain(&explain),
         Verb::Mutants(mutants) => mutants::run(&mutants),
+        Verb::Scenarios(scenarios) => scenarios::run(&scenarios),
         Verb::ListFaults => {
             FAULTS.iter().for_each(|(kind, what)| println!("{kind:14} {what}"));
             Ok(ExitCode::SUCCESS)

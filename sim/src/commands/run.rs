@@ -1,11 +1,12 @@
 //! Seeds and plans, judged.
 
-use super::{UNKNOWN, VIOLATED, build, plan_file, seeds};
+use super::{UNKNOWN, VIOLATED, build, plan_file, scenarios, seeds};
 use clap::Args;
 use floss_sim::marks::MARKS;
 use floss_sim::parent::{self, Job, Judged, Summary, Task};
 use floss_sim::plan::{FAULTS, Plan};
 use floss_sim::regressions::{REGRESSIONS, Regression};
+use floss_sim::scenarios::SCENARIOS;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ pub struct Run {
     /// One process per seed only.
     #[arg(long)]
     once: bool,
-    /// Runs the plans of `regressions.rs` first.
+    /// Runs the plans of `regressions.rs` and the scenarios first.
     #[arg(long)]
     regressions: bool,
     /// Where red runs leave plan, trace, story, page and trace for Perfetto.
@@ -68,6 +69,9 @@ pub fn run(run: &Run) -> anyhow::Result<ExitCode> {
     let mut tasks = Vec::new();
     if run.regressions {
         tasks.extend(regressions(&run.out)?);
+        for scenario in SCENARIOS {
+            tasks.extend(scenarios::plans(scenario, 1, &run.out)?);
+        }
     }
     let task = |seed| Task { seed, seconds: run.seconds, plan: None };
     match &run.plan {
@@ -137,7 +141,7 @@ fn regressions(out: &Path) -> anyhow::Result<Vec<Task>> {
 }
 
 /// Runs everything, prints as it goes, and the summary at the end.
-fn judge(job: &Job, what: &str) -> Summary {
+pub fn judge(job: &Job, what: &str) -> Summary {
     let started = Instant::now();
     let build = build();
     println!("sim  build {build}  {} runs, {what}  {} processes", job.tasks.len(), job.jobs);

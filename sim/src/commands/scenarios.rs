@@ -1,0 +1,96 @@
+//! Named stories, and proof that each would notice what it is about.
+
+use super::run::judge;
+use super::{UNKNOWN, VIOLATED};
+use clap::Args;
+use floss_sim::parent::{self, Job, Summary, Task};
+use floss_sim::scenarios::{SCENARIOS, Scenario};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Scenarios {
+    /// Some of them, by name; all if none is given.
+    names: Vec<String>,
+    /// Runs each with the planted bugs it names, and demands that it is red.
+    #[arg(long)]
+    prove: bool,
+    /// Lists them.
+    #[arg(long)]
+    list: bool,
+    /// Each with so many seeds; with --prove at most so many.
+    #[arg(long, default_value_t = 2)]
+    seeds: u64,
+    #[arg(short, long, default_value_t = 2)]
+    jobs: usize,
+    #[arg(long, default_value = "target/sim/scenarios")]
+    out: PathBuf,
+}
+
+pub fn run(arguments: &Scenarios) -> anyhow::Result<ExitCode> {
+    let is_chosen = |scenario: &&Scenario| arguments.names.is_empty() || arguments.names.iter().any(|name| name == scenario.name);
+    let chosen: Vec<&Scenario> = SCENARIOS.iter().filter(is_chosen).collect();
+    if let Some(name) = arguments.names.iter().find(|name| SCENARIOS.iter().all(|scenario| scenario.name != **name)) {
+        anyhow::bail!("no scenario {name:?}; `scenarios --list` names them");
+    }
+    if arguments.list {
+        for Scenario { name, issues, story, .. } in chosen {
+            println!("{name:30} {issues:18} {story}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.prove {
+        return prove(&chosen, arguments);
+    }
+    let mut tasks = Vec::new();
+    for scenario in &chosen {
+        tasks.extend(plans(scenario, arguments.seeds, &arguments.out)?);
+    }
+    let job = Job { tasks, jobs: arguments.jobs, twice: true, out: arguments.out.clone(), ..Job::default() };
+    let summary = judge(&job, &format!("{} scenarios", chosen.len()));
+    Ok(ExitCode::from(match summary {
+        Summary { red: 1.., .. } => VIOLATED,
+        Summary { unknown: 1.., .. } => UNKNOWN,
+        _ => 0,
+    }))
+}
+
+/// The plans of one scenario, written out for the children.
+pub fn plans(scenario: &Scenario, seeds: u64, out: &Path) -> anyhow::Result<Vec<Task>> {
+    let dir = out.join("plans");
+    fs::create_dir_all(&dir)?;
+    let task = |seed: u64| {
+        let plan = scenario.plan(seed);
+        let path = dir.join(format!("{}-{seed}.json", scenario.name));
+        fs::write(&path, serde_json::to_string_pretty(&plan)?)?;
+        Ok(Task { seed, seconds: (plan.heal_at_ms + plan.calm_ms) / 1000, plan: Some(path) })
+    };
+    (1..=seeds).map(task).collect()
+}
+
+fn prove(chosen: &[&Scenario], arguments: &Scenarios) -> anyhow::Result<ExitCode> {
+    let mut unproven = 0;
+    for scenario in chosen {
+        for proof in scenario.proofs {
+            let job = Job {
+                tasks: plans(scenario, arguments.seeds, &arguments.out)?,
+                jobs: arguments.jobs,
+                out: arguments.out.clone(),
+                mutant: Some((*proof).to_owned()),
+                stop_at_red: true,
+                ..Job::default()
+            };
+            let judged = parent::run_seeds(&job, |_| ());
+            let red = judged.iter().find_map(|one| Some((one.task.seed, one.red.as_ref()?)));
+            let (seeds, said) = match red {
+                Some((seed, red)) => (seed.to_string(), format!("{}: {:.90}", red.oracle, red.what.replace('\n', " "))),
+                None => ("-".to_owned(), format!("green with the bug in {} seeds", judged.len())),
+            };
+            unproven += usize::from(red.is_none());
+            println!("{:30} {proof:4} seed {seeds:3} {said}", scenario.name);
+        }
+    }
+    println!("{unproven} not proven");
+    Ok(ExitCode::from(if unproven == 0 { 0 } else { VIOLATED }))
+}
