@@ -19,9 +19,9 @@ pub struct Scenarios {
     /// Lists them.
     #[arg(long)]
     list: bool,
-    /// Each with so many seeds; with --prove at most so many.
-    #[arg(long, default_value_t = 2)]
-    seeds: u64,
+    /// Each with so many seeds; with --prove at most so many. Default: 2, 24.
+    #[arg(long)]
+    seeds: Option<u64>,
     #[arg(short, long, default_value_t = 2)]
     jobs: usize,
     #[arg(long, default_value = "target/sim/scenarios")]
@@ -45,7 +45,7 @@ pub fn run(arguments: &Scenarios) -> anyhow::Result<ExitCode> {
     }
     let mut tasks = Vec::new();
     for scenario in &chosen {
-        tasks.extend(plans(scenario, arguments.seeds, &arguments.out)?);
+        tasks.extend(plans(scenario, arguments.seeds.unwrap_or(2), &arguments.out)?);
     }
     let job = Job { tasks, jobs: arguments.jobs, twice: true, out: arguments.out.clone(), ..Job::default() };
     let summary = judge(&job, &format!("{} scenarios", chosen.len()));
@@ -74,7 +74,7 @@ fn prove(chosen: &[&Scenario], arguments: &Scenarios) -> anyhow::Result<ExitCode
     for scenario in chosen {
         for proof in scenario.proofs {
             let job = Job {
-                tasks: plans(scenario, arguments.seeds, &arguments.out)?,
+                tasks: plans(scenario, arguments.seeds.unwrap_or(24), &arguments.out)?,
                 jobs: arguments.jobs,
                 out: arguments.out.clone(),
                 mutant: Some((*proof).to_owned()),
