@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Acknowledgements that may still arrive after the kill of the node that sent them.
 const IN_FLIGHT_ANSWERS: usize = 50;
+/// How long.
+const UNDER_WAY_US: u64 = 100_000;
 /// Fewer acknowledged rows than this prove nothing.
 const ACKED_MIN: usize = 100;
 
@@ -106,7 +108,8 @@ pub(super) fn stalls(events: &[Event]) -> Vec<u64> {
         }
     }
     let lost: Vec<u64> = events.iter().filter_map(quorum_lost).collect();
-    let is_of_its_own = |from: u64, to: u64| !lost.iter().any(|at| (from..=to).contains(at));
+    // Answers that were under way when the last node died still arrive.
+    let is_of_its_own = |from: u64, to: u64| !lost.iter().any(|at| (from.saturating_sub(UNDER_WAY_US)..=to).contains(at));
     let mut worst = Vec::new();
     for event in events {
         let Event::Fault { at_us, quorum_left: true, .. } = event else { continue };
