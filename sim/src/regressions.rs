@@ -59,3 +59,17 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "liveness: restarted followers believed their last vote, whose leader had restarted too and could not win",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn all_plans_can_be_read() {
+        for known in REGRESSIONS {
+            let plan: Result<Plan, _> = serde_json::from_str(known.plan);
+            assert!(plan.is_ok(), "{}: {plan:?}", known.name);
+        }
+    }
+}

@@ -52,6 +52,7 @@ pub struct Looker {
     pub pause_ms: u64,
     pub keys_max: u64,
     /// Mean pause between lookups at any node, which has to refuse if it does not lead; 0 = none of them.
+    #[serde(default)]
     pub stray_ms: u64,
 }
 
