@@ -169,6 +169,25 @@ mod tests {
         assert_eq!(check_log(&[]).exit_code(10, 11), 11);
     }
 
+    /// Acknowledgements at these times, in ms; then a fault that left a quorum, and one that did not.
+    fn waits(acks_ms: &[u64], kill_ms: u64, all_died_ms: u64) -> Vec<u64> {
+        let us = |ms: u64| ms * 1_000;
+        let acks = acks_ms.iter().map(|at_ms| Event::Ok { at_us: us(*at_ms), value: value(*at_ms as i64) });
+        let fault =
+            |at_ms: u64, quorum_left: bool| Event::Fault { at_us: us(at_ms), what: "kill".into(), nodes: vec![1], quorum_left };
+        let mut events: Vec<Event> = acks.collect();
+        events.extend([fault(kill_ms, true), fault(all_died_ms, false)]);
+        stalls(&events).into_iter().map(|wait_us| wait_us / 1_000).collect()
+    }
+
+    #[test]
+    fn a_wait_is_laid_to_a_kill_only_if_the_quorum_was_not_lost_in_it() {
+        assert_eq!(waits(&[0, 10, 500, 510], 20, 900), [490], "from the last answer before the kill to the first after it");
+        assert_eq!(waits(&[0, 10, 3_000, 3_010], 20, 500), [10], "the quorum was lost within the long wait");
+        assert_eq!(waits(&[0, 10, 3_000, 3_010], 20, 5), [10], "it was lost just before, answers were still under way");
+        assert_eq!(waits(&[0, 1_000, 3_000, 3_010], 1_020, 5), [2_000], "it was lost long before");
+    }
+
     #[test]
     fn every_anomaly_is_reported_under_its_name() {
         let with = |change: &dyn Fn(&mut Vec<Event>)| {
