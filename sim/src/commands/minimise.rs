@@ -1,6 +1,6 @@
 //! Small red plans, and stories.
 
-use super::{VIOLATED, plan_file};
+use super::{VIOLATED, lock, plan_file};
 use clap::Args;
 use floss_sim::minimise;
 use floss_sim::parent::{self, Job, Judged, Task};
@@ -56,6 +56,7 @@ pub struct Shrunk {
 }
 
 pub fn minimise(arguments: &Minimise) -> anyhow::Result<ExitCode> {
+    let _lock = lock(&arguments.out)?;
     let started = Instant::now();
     let plan = load(arguments.plan.as_deref(), arguments.seed, arguments.seconds)?;
     let (faults, budget) = (plan.actions.len(), Duration::from_secs(arguments.budget));
@@ -80,6 +81,7 @@ pub fn minimise(arguments: &Minimise) -> anyhow::Result<ExitCode> {
 }
 
 pub fn explain(arguments: &Explain) -> anyhow::Result<ExitCode> {
+    let _lock = lock(&arguments.out)?;
     let plan = load(arguments.plan.as_deref(), arguments.seed, arguments.seconds)?;
     fs::create_dir_all(&arguments.out)?;
     let path = arguments.out.join(parent::PLAN);

@@ -8,7 +8,8 @@ mod scenarios;
 
 use clap::{Parser, Subcommand};
 use floss_sim::plan::{FAULTS, generate};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 
 /// A promise was broken.
@@ -99,8 +100,18 @@ fn seeds(text: &str) -> anyhow::Result<Vec<u64>> {
 }
 
 /// A plan's file; a directory of a red run stands for the plan in it.
-fn plan_file(path: &std::path::Path) -> PathBuf {
+fn plan_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(floss_sim::parent::PLAN) } else { path.to_owned() }
+}
+
+/// Two runs must not write to one directory: each would take away what the other compares. Held until it is dropped.
+fn lock(out: &Path) -> anyhow::Result<fs::File> {
+    fs::create_dir_all(out)?;
+    let file = fs::File::create(out.join(".lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(error) => anyhow::bail!("{} is in use by another run ({error}); choose another with --out", out.display()),
+    }
 }
 
 fn build() -> String {

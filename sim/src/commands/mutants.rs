@@ -1,7 +1,7 @@
 //! Planted bugs, hunted seed by seed: the score of the harness.
 
-use super::VIOLATED;
 use super::minimise::shrink;
+use super::{VIOLATED, lock};
 use clap::Args;
 use floss_sim::mutants::{MUTANTS, Mutant};
 use floss_sim::parent::{self, Job, Red, Task};
@@ -51,6 +51,7 @@ pub fn run(arguments: &Mutants) -> anyhow::Result<ExitCode> {
             .map(|id| MUTANTS.iter().find(|mutant| mutant.id == id).ok_or_else(|| anyhow::anyhow!("no mutant {id}")))
             .collect::<anyhow::Result<_>>()?,
     };
+    let _lock = lock(&arguments.out)?;
     println!("id    seeds  caught by  expected           after    small   what was said");
     let mut score = Vec::new();
     for mutant in chosen {

@@ -1,6 +1,6 @@
 //! Seeds and plans, judged.
 
-use super::{UNKNOWN, VIOLATED, build, plan_file, scenarios, seeds};
+use super::{UNKNOWN, VIOLATED, build, lock, plan_file, scenarios, seeds};
 use clap::Args;
 use floss_sim::marks::MARKS;
 use floss_sim::parent::{self, Job, Judged, Summary, Task};
@@ -66,6 +66,7 @@ pub struct Replay {
 }
 
 pub fn run(run: &Run) -> anyhow::Result<ExitCode> {
+    let _lock = lock(&run.out)?;
     let mut tasks = Vec::new();
     if run.regressions {
         tasks.extend(regressions(&run.out)?);
@@ -85,6 +86,7 @@ pub fn run(run: &Run) -> anyhow::Result<ExitCode> {
 
 /// Red, too, if it has not exercised enough.
 pub fn sweep(sweep: &Sweep) -> anyhow::Result<ExitCode> {
+    let _lock = lock(&sweep.out)?;
     let tasks = (1..=sweep.n).map(|seed| Task { seed, seconds: sweep.seconds, plan: None }).collect();
     let job = Job { tasks, jobs: sweep.jobs, twice: true, out: sweep.out.clone(), ..Job::default() };
     let summary = judge(&job, &format!("seeds 1..{} x {} s", sweep.n, sweep.seconds));
@@ -110,6 +112,7 @@ pub fn sweep(sweep: &Sweep) -> anyhow::Result<ExitCode> {
 }
 
 pub fn replay(replay: Replay) -> anyhow::Result<ExitCode> {
+    let _lock = lock(&replay.out)?;
     let path = plan_file(&replay.plan);
     let plan = fs::read(&path).map_err(|error| anyhow::anyhow!("read plan {}: {error}", path.display()))?;
     let plan: Plan = serde_json::from_slice(&plan).map_err(|error| anyhow::anyhow!("plan {}: {error}", path.display()))?;

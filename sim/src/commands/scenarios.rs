@@ -1,7 +1,7 @@
 //! Named stories, and proof that each would notice what it is about.
 
 use super::run::judge;
-use super::{UNKNOWN, VIOLATED};
+use super::{UNKNOWN, VIOLATED, lock};
 use clap::Args;
 use floss_sim::parent::{self, Job, Summary, Task};
 use floss_sim::scenarios::{SCENARIOS, Scenario};
@@ -40,6 +40,7 @@ pub fn run(arguments: &Scenarios) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let _lock = lock(&arguments.out)?;
     if arguments.prove {
         return prove(&chosen, arguments);
     }
