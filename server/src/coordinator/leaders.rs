@@ -147,7 +147,8 @@ impl LeaderTable {
         if payload.ack_boot_id == self.boot_id && payload.ack <= version {
             peer.acked = peer.acked.max(payload.ack);
         }
-        if payload.upto > payload.after {
+        // A peer that does not know this run of ours (our answer to its first ping got lost) would ask for ever.
+        if payload.upto > payload.after || payload.ack_boot_id != self.boot_id {
             peer.ack_due = true;
         }
         // News that does not connect is still true; only what connects is acknowledged.

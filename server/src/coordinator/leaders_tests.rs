@@ -75,6 +75,18 @@ fn news_travels_once_and_silence_follows() {
 }
 
 #[test]
+fn a_first_answer_that_gets_lost_is_given_again() {
+    let (a, b) = (LeaderTable::new(1, 11), LeaderTable::new(2, 22));
+    ping(&a, &b);
+    assert!(!b.ping_payload(1).is_empty(), "and nobody gets it");
+    for _ in 0..3 {
+        ping(&a, &b);
+        ping(&b, &a);
+    }
+    assert_eq!((ping(&a, &b), ping(&b, &a)), (0, 0));
+}
+
+#[test]
 fn a_restarted_peer_is_told_everything_again() {
     let (a, b) = (LeaderTable::new(1, 11), LeaderTable::new(2, 22));
     b.on_leadership(G, led(3, 2));
