@@ -435,6 +435,9 @@ impl GroupInner {
 
     /// The leader and its term, if neither it has shown that it leads nor anything that it does not.
     pub fn leader_by_hearsay(&self) -> Option<(NodeId, u64)> {
+        if mutant!("M10") {
+            return None;
+        }
         let (leader, term) = (self.believed_leader().filter(|leader| *leader != self.me)?, self.term());
         (!self.elections.is_settled(term)).then_some((leader, term))
     }

@@ -277,6 +277,11 @@ impl Cluster {
         lock(&self.members).get_mut(&number).expect("nodes are numbered").distrusted = true;
     }
 
+    /// False if it has been replaced meanwhile.
+    pub fn is_distrusted(&self, number: NodeNo) -> bool {
+        lock(&self.members)[&number].distrusted
+    }
+
     /// The process dies and the disk is lost.
     pub fn wipe(&self, number: NodeNo) {
         self.crash(number);

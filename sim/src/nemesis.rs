@@ -181,9 +181,11 @@ impl Nemesis {
                 effective = self.disk_counts(&active.nodes).refused_full > active.disks_before.refused_full;
             }
             Fault::BitRot(_) | Fault::Misdirect(_) => {
-                effective = self.mend_disk(&active, |faults| std::mem::take(&mut faults.misdirected_writes) == 0);
-                // What is on it cannot be trusted: it starts again with an empty one.
-                for node in &active.nodes {
+                // Flipped bits were counted when they flipped.
+                effective = self.disk_counts(&active.nodes).misdirected > active.disks_before.misdirected;
+                active.nodes.iter().for_each(|node| self.cluster.end_disk_fault(*node));
+                for node in active.nodes.iter().filter(|node| self.cluster.is_distrusted(**node)) {
+                    // It starts again with an empty one.
                     self.cluster.crash(*node);
                     self.cluster.boot(*node);
                 }
@@ -211,6 +213,7 @@ impl Nemesis {
         nodes.iter().map(|node| self.cluster.disk(*node).counts()).fold(DiskCounts::default(), |sum, one| DiskCounts {
             slowed: sum.slowed + one.slowed,
             refused_full: sum.refused_full + one.refused_full,
+            misdirected: sum.misdirected + one.misdirected,
             ..sum
         })
     }
@@ -373,6 +376,7 @@ impl Nemesis {
                 disk.change_faults(|faults| faults.misdirected_writes = 1);
             } else if let Some(place) = disk.rot() {
                 self.recorder.note(format!("n{node} bits flipped in {place}"));
+                self.recorder.effective(active.fault.kind());
             }
         }
     }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// What is run.
 #[derive(Args)]
-pub struct Minimise {
+struct Which {
     /// plan.json, or the directory of a red run.
     plan: Option<PathBuf>,
     /// Instead of a plan.
@@ -22,6 +23,12 @@ pub struct Minimise {
     /// With this planted bug.
     #[arg(long)]
     mutant: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Minimise {
+    #[command(flatten)]
+    which: Which,
     /// Stops with the best so far after so many seconds.
     #[arg(long, default_value_t = 300)]
     budget: u64,
@@ -33,16 +40,8 @@ pub struct Minimise {
 
 #[derive(Args)]
 pub struct Explain {
-    /// plan.json, or the directory of a red run.
-    plan: Option<PathBuf>,
-    /// Instead of a plan.
-    #[arg(long, conflicts_with = "plan", required_unless_present = "plan")]
-    seed: Option<u64>,
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// With this planted bug.
-    #[arg(long)]
-    mutant: Option<String>,
+    #[command(flatten)]
+    which: Which,
     #[arg(long, default_value = "target/sim/explained")]
     out: PathBuf,
 }
@@ -58,12 +57,12 @@ pub struct Shrunk {
 pub fn minimise(arguments: &Minimise) -> anyhow::Result<ExitCode> {
     let _lock = lock(&arguments.out)?;
     let started = Instant::now();
-    let plan = load(arguments.plan.as_deref(), arguments.seed, arguments.seconds)?;
+    let plan = arguments.which.plan()?;
     let (faults, budget) = (plan.actions.len(), Duration::from_secs(arguments.budget));
-    let shrunk = shrink(&plan, arguments.mutant.as_deref(), budget, arguments.jobs, &arguments.out)?;
+    let shrunk = shrink(&plan, arguments.which.mutant.as_deref(), budget, arguments.jobs, &arguments.out)?;
     let path = arguments.out.join("minimised.json");
     fs::write(&path, serde_json::to_string_pretty(&shrunk.plan)?)?;
-    let one = run_once(&path, arguments.mutant.as_deref(), &arguments.out.join("run"), true);
+    let one = run_once(&path, arguments.which.mutant.as_deref(), &arguments.out.join("run"), true);
     println!(
         "{faults} faults -> {}, {} batches, {} nodes, {} runs in {:.0} s",
         shrunk.plan.actions.len(),
@@ -75,18 +74,18 @@ pub fn minimise(arguments: &Minimise) -> anyhow::Result<ExitCode> {
     if let Some(red) = &one.red {
         println!("RED after {:.3} s  {}\n    {}", red.at_ns as f64 / 1e9, red.oracle, red.what);
     }
-    println!("    plan    {}\n    again   {}", path.display(), one.task.again(arguments.mutant.as_deref()));
+    println!("    plan    {}\n    again   {}", path.display(), one.task.again(arguments.which.mutant.as_deref()));
     println!("    look    {}/{{{},{}}}", one.dir.display(), parent::STORY, parent::PAGE);
     Ok(ExitCode::from(VIOLATED))
 }
 
 pub fn explain(arguments: &Explain) -> anyhow::Result<ExitCode> {
     let _lock = lock(&arguments.out)?;
-    let plan = load(arguments.plan.as_deref(), arguments.seed, arguments.seconds)?;
+    let plan = arguments.which.plan()?;
     fs::create_dir_all(&arguments.out)?;
     let path = arguments.out.join(parent::PLAN);
     fs::write(&path, serde_json::to_string_pretty(&plan)?)?;
-    let one = run_once(&path, arguments.mutant.as_deref(), &arguments.out.join("run"), true);
+    let one = run_once(&path, arguments.which.mutant.as_deref(), &arguments.out.join("run"), true);
     match fs::read_to_string(one.dir.join(parent::STORY)) {
         Ok(story) => print!("{story}"),
         Err(_) => println!("the run left no story: {:?}", one.red),
@@ -95,12 +94,14 @@ pub fn explain(arguments: &Explain) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if one.red.is_some() { VIOLATED } else { 0 }))
 }
 
-fn load(plan: Option<&Path>, seed: Option<u64>, seconds: u64) -> anyhow::Result<Plan> {
-    let Some(path) = plan.map(plan_file) else {
-        return Ok(generate(seed.expect("clap demands a seed where there is no plan"), seconds));
-    };
-    let text = fs::read(&path).map_err(|error| anyhow::anyhow!("read plan {}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|error| anyhow::anyhow!("plan {}: {error}", path.display()))
+impl Which {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let Some(path) = self.plan.as_deref().map(plan_file) else {
+            return Ok(generate(self.seed.expect("clap demands a seed where there is no plan"), self.seconds));
+        };
+        let text = fs::read(&path).map_err(|error| anyhow::anyhow!("read plan {}: {error}", path.display()))?;
+        serde_json::from_slice(&text).map_err(|error| anyhow::anyhow!("plan {}: {error}", path.display()))
+    }
 }
 
 /// Error if the plan is not red to begin with.

@@ -66,6 +66,7 @@ pub struct DiskCounts {
     pub failed_reads: u64,
     pub refused_full: u64,
     pub slowed: u64,
+    pub misdirected: u64,
 }
 
 /// What a power loss took.
@@ -172,6 +173,8 @@ impl SimDisk {
         tree.names.clear();
         tree.durable_names.clear();
         tree.pending.clear();
+        // The new one does not lie.
+        tree.faults.misdirected_writes = 0;
         next
     }
 
@@ -352,6 +355,7 @@ impl DiskFile for SimFile {
             let mut at = position as usize;
             if tree.faults.misdirected_writes > 0 && end + MISDIRECTED_BY <= content.bytes() {
                 tree.faults.misdirected_writes -= 1;
+                tree.counts.misdirected += 1;
                 at += MISDIRECTED_BY;
             }
             for piece in pieces {
@@ -435,6 +439,35 @@ mod tests {
             assert!(disk.list("d").await.is_err());
             let bytes = after.open("d/one").await.unwrap().read_at(0, 4).await.unwrap();
             assert_eq!(bytes, Bytes::from_static(b"abcd"));
+        });
+    }
+
+    #[test]
+    fn a_disk_that_lies_is_replaced_by_an_empty_one_that_does_not() {
+        block_on(async {
+            let disk = disk(1);
+            assert_eq!(disk.rot(), None, "there is nothing on it");
+            let file = disk.create("d/one", 16_384).await.unwrap();
+            let (good, zeros) = (Bytes::from(vec![7; 512]), Bytes::from(vec![0; 512]));
+            file.write_at(0, vec![good.clone()]).await.unwrap();
+            assert_eq!(disk.rot(), None, "nothing of it is synced");
+            file.sync().await.unwrap();
+            disk.sync_dir("d").await.unwrap();
+            assert_eq!(disk.rot().as_deref(), Some("d/one at position=0"));
+            assert_ne!(file.read_at(0, 512).await.unwrap(), good);
+
+            disk.change_faults(|faults| faults.misdirected_writes = 2);
+            file.write_at(1_024, vec![good.clone()]).await.unwrap();
+            assert_eq!(file.read_at(1_024, 512).await.unwrap(), zeros);
+            assert_eq!(file.read_at(1_024 + MISDIRECTED_BY as u64, 512).await.unwrap(), good);
+            assert_eq!(disk.counts().misdirected, 1);
+
+            let fresh = disk.wipe();
+            assert!(disk.list("d").await.is_err(), "the old process is dead");
+            assert!(fresh.list("d").await.unwrap().is_empty());
+            let file = fresh.create("d/one", 16_384).await.unwrap();
+            file.write_at(1_024, vec![good.clone()]).await.unwrap();
+            assert_eq!(file.read_at(1_024, 512).await.unwrap(), good);
         });
     }
 
