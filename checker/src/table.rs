@@ -1,10 +1,12 @@
 //! Rows of plain cells, what clients ask to do with them, and what a changelog says was done.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// One value of a row. Two types are enough to tell right from wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Cell {
     Null,
     Int(i64),
@@ -19,7 +21,8 @@ pub type Key = Vec<Cell>;
 pub type Rows = BTreeMap<Key, Row>;
 
 /// What an upsert of an existing row does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Engine {
     Replace,
     FirstRow,
@@ -29,7 +32,8 @@ pub enum Engine {
     Aggregation(Vec<Function>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Function {
     Last,
     LastNonNull,
@@ -39,14 +43,15 @@ pub enum Function {
 }
 
 /// Whether updates say what was there before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Image {
     Full,
     Wal,
 }
 
 /// The rules of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Positions of the primary key.
     pub key_columns: Vec<usize>,
@@ -63,32 +68,39 @@ impl Table {
 }
 
 /// One record of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Op {
     Upsert(Row),
     Delete(Key),
 }
 
 /// What a client sends at once: takes effect whole or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub ops: Vec<Op>,
     /// Columns that it speaks of, the key columns among them; `None` = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<usize>>,
 }
 
 /// What a record of a changelog says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
+    #[serde(rename = "+I")]
     Insert,
+    #[serde(rename = "-U")]
     UpdateBefore,
+    #[serde(rename = "+U")]
     UpdateAfter,
+    #[serde(rename = "-D")]
     Delete,
     /// No changelog at all, a plain log.
+    #[serde(rename = "+A")]
     Append,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     pub kind: Kind,
     pub row: Row,

@@ -1,0 +1,82 @@
+//! Whose write a change was, where the changelog does not say: clients that see rows, not batches. Possible because each key has one
+//! writer: its changes are its writes in their order, without some of those whose outcome is unknown. Whole rows only.
+
+use crate::anomaly::Found;
+use crate::facts::{Content, Facts};
+use crate::history::{Stamp, Writer};
+use crate::keyed::units;
+use crate::log::Logs;
+use crate::table::{Engine, Key, Kind, Op, Row, show};
+use std::collections::BTreeMap;
+
+/// One write to a key.
+struct Put<'a> {
+    /// `None`: a delete.
+    row: Option<&'a Row>,
+    acked: bool,
+    name: (Writer, i64),
+}
+
+pub(crate) fn check(facts: &Facts<'_>, logs: &Logs<'_>, found: &mut Found) {
+    let mut changes: BTreeMap<Key, Vec<(i64, Option<Row>)>> = BTreeMap::new();
+    let mut table = None;
+    for (bucket, of) in &facts.tables {
+        let Some(whole) = logs.of.get(bucket).and_then(|log| log.whole) else { continue };
+        if of.engine != Engine::Replace || whole.batches.iter().any(|batch| batch.stamps.first() != Some(&Stamp::Untold)) {
+            return;
+        }
+        table = Some(of);
+        for unit in units(whole.batches) {
+            let Some(change) = unit.changes.into_iter().next_back() else { continue };
+            let row = (change.kind != Kind::Delete).then(|| change.row.clone());
+            changes.entry(of.key(&change.row)).or_default().push((unit.offset, row));
+        }
+    }
+    let Some(table) = table else { return };
+    let mut puts: BTreeMap<Key, Vec<(u64, Put<'_>)>> = BTreeMap::new();
+    for (name, sent) in &facts.batches {
+        let Content::Put(batch) = sent.content else { continue };
+        for op in &batch.ops {
+            let (key, row) = match op {
+                Op::Upsert(row) => (table.key(row), Some(row)),
+                Op::Delete(key) => (key.clone(), None),
+            };
+            let put = Put { row, acked: sent.acked.is_some(), name: *name };
+            puts.entry(key).or_default().push((sent.invoked, put));
+        }
+    }
+    for (key, of_key) in &mut puts {
+        of_key.sort_by_key(|(invoked, put)| (*invoked, put.name));
+        check_key(key, of_key, changes.get(key).map_or(&[], Vec::as_slice), found);
+    }
+    for (key, _) in changes.iter().filter(|(key, _)| !puts.contains_key(*key)) {
+        found.add("phantom", || format!("{} is in a changelog and was never written", show(key)));
+    }
+}
+
+fn check_key(key: &Key, puts: &[(u64, Put<'_>)], changes: &[(i64, Option<Row>)], found: &mut Found) {
+    let key = || show(key);
+    let mut left = puts.iter().map(|(_, put)| put);
+    for (offset, row) in changes {
+        loop {
+            match left.next() {
+                None if puts.iter().any(|(_, put)| put.row == row.as_ref()) => {
+                    return found.add("duplicate", || format!("a write of key {} takes effect again at offset={offset}", key()));
+                }
+                None => return found.add("phantom", || format!("nobody wrote what key {} is at offset={offset}", key())),
+                Some(put) if put.row == row.as_ref() => break,
+                Some(put) if put.acked => {
+                    let (writer, sequence) = put.name;
+                    let detail =
+                        || format!("w{writer} #{sequence} of key {} was acknowledged; at offset={offset} is a later one", key());
+                    found.add("lost write", detail);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for put in left.filter(|put| put.acked) {
+        let (writer, sequence) = put.name;
+        found.add("lost write", || format!("w{writer} #{sequence} of key {} was acknowledged and is nowhere", key()));
+    }
+}

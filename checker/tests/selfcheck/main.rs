@@ -1,0 +1,8 @@
+//! The checkers, checked: good histories raise no alarm, each kind of damage is reported under its name, and three ways to judge order
+//! agree wherever everything can be tried.
+
+mod damage;
+mod generate;
+mod good;
+mod mutations;
+mod small;
