@@ -3,6 +3,7 @@
 
 mod damage;
 mod generate;
+mod golden;
 mod good;
 mod mutations;
 mod small;
