@@ -7,6 +7,7 @@ use crate::history::{Stamp, Writer};
 use crate::keyed::units;
 use crate::log::Logs;
 use crate::table::{Engine, Key, Kind, Op, Row, show};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// One write to a key.
@@ -17,19 +18,30 @@ struct Put<'a> {
     name: (Writer, i64),
 }
 
+/// Offset, and the row from there on.
+type Changed<'a> = (i64, Option<Cow<'a, Row>>);
+
 pub(crate) fn check(facts: &Facts<'_>, logs: &Logs<'_>, found: &mut Found) {
-    let mut changes: BTreeMap<Key, Vec<(i64, Option<Row>)>> = BTreeMap::new();
+    let mut changes: BTreeMap<Key, Vec<Changed<'_>>> = BTreeMap::new();
     let mut table = None;
     for (bucket, of) in &facts.tables {
         let Some(whole) = logs.of.get(bucket).and_then(|log| log.whole) else { continue };
-        if of.engine != Engine::Replace || whole.batches.iter().any(|batch| batch.stamps.first() != Some(&Stamp::Untold)) {
+        if of.engine != Engine::Replace || whole.batches.iter().any(|batch| matches!(batch.stamps.first(), Some(Stamp::By(_)))) {
             return;
         }
         table = Some(of);
         for unit in units(whole.batches) {
-            let Some(change) = unit.changes.into_iter().next_back() else { continue };
-            let row = (change.kind != Kind::Delete).then(|| change.row.clone());
-            changes.entry(of.key(&change.row)).or_default().push((unit.offset, row));
+            let (key, change) = match unit.changes {
+                Cow::Borrowed(changes) => {
+                    let Some(change) = changes.last() else { continue };
+                    (of.key(&change.row), (change.kind != Kind::Delete).then_some(Cow::Borrowed(&change.row)))
+                }
+                Cow::Owned(mut changes) => {
+                    let Some(change) = changes.pop() else { continue };
+                    (of.key(&change.row), (change.kind != Kind::Delete).then_some(Cow::Owned(change.row)))
+                }
+            };
+            changes.entry(key).or_default().push((unit.offset, change));
         }
     }
     let Some(table) = table else { return };
@@ -54,17 +66,18 @@ pub(crate) fn check(facts: &Facts<'_>, logs: &Logs<'_>, found: &mut Found) {
     }
 }
 
-fn check_key(key: &Key, puts: &[(u64, Put<'_>)], changes: &[(i64, Option<Row>)], found: &mut Found) {
+fn check_key(key: &Key, puts: &[(u64, Put<'_>)], changes: &[Changed<'_>], found: &mut Found) {
     let key = || show(key);
     let mut left = puts.iter().map(|(_, put)| put);
     for (offset, row) in changes {
+        let row = row.as_deref();
         loop {
             match left.next() {
-                None if puts.iter().any(|(_, put)| put.row == row.as_ref()) => {
+                None if puts.iter().any(|(_, put)| put.row == row) => {
                     return found.add("duplicate", || format!("a write of key {} takes effect again at offset={offset}", key()));
                 }
                 None => return found.add("phantom", || format!("nobody wrote what key {} is at offset={offset}", key())),
-                Some(put) if put.row == row.as_ref() => break,
+                Some(put) if put.row == row => break,
                 Some(put) if put.acked => {
                     let (writer, sequence) = put.name;
                     let detail =

@@ -9,7 +9,8 @@ use crate::history::{Bucket, Logged, Stamp};
 use crate::log::Logs;
 use crate::opinion;
 use crate::order::{Operation, Versions, What, check_order};
-use crate::table::{Batch, Change, Row, Rows, Table, show};
+use crate::table::{Batch, Change, Key, Row, Rows, Table, show};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// One bucket.
@@ -58,6 +59,7 @@ impl Keyed<'_, '_> {
         let mut model = Some(Rows::new());
         let mut versions = Versions::default();
         let mut operations = self.lookups();
+        let asked_for: BTreeSet<Key> = operations.iter().filter_map(|operation| operation.what.key().cloned()).collect();
         let mut held = self.held.iter().copied().peekable();
         self.check_rows(&mut held, 0, fold.rows(), found);
         for unit in units(batches) {
@@ -74,7 +76,7 @@ impl Keyed<'_, '_> {
                 operations.push(Operation { asked: sent.invoked, answered: sent.acked, what: What::Write { place: end }, name });
             }
             let keys: BTreeSet<_> = unit.changes.iter().map(|change| self.table.key(&change.row)).collect();
-            versions.push(end, &keys, fold.rows());
+            versions.push(end, keys.iter().filter(|key| asked_for.contains(*key)), fold.rows());
             self.check_rows(&mut held, end, fold.rows(), found);
         }
         for late in held {
@@ -170,7 +172,7 @@ pub(crate) struct Unit<'a> {
     pub offset: i64,
     pub end: i64,
     pub stamp: &'a Stamp,
-    pub changes: Vec<Change>,
+    pub changes: Cow<'a, [Change]>,
 }
 
 /// Batches as they are stored; where only rows are seen, a row, or a pair of an update.
@@ -179,7 +181,7 @@ pub(crate) fn units(batches: &[Logged]) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     for batch in batches {
         let stamp = batch.stamps.first().unwrap_or(&Stamp::Untold);
-        let new = Unit { offset: batch.base_offset, end: batch.end(), stamp, changes: batch.changes.clone() };
+        let new = Unit { offset: batch.base_offset, end: batch.end(), stamp, changes: Cow::Borrowed(&batch.changes[..]) };
         let is_second = |before: &&mut Unit<'_>| {
             matches!(before.changes[..], [Change { kind: Kind::UpdateBefore, .. }])
                 && matches!(new.changes[..], [Change { kind: Kind::UpdateAfter, .. }])
@@ -188,7 +190,7 @@ pub(crate) fn units(batches: &[Logged]) -> Vec<Unit<'_>> {
         match units.last_mut().filter(is_second) {
             Some(before) => {
                 before.end = new.end;
-                before.changes.extend(new.changes);
+                before.changes.to_mut().extend_from_slice(&new.changes);
             }
             None => units.push(new),
         }

@@ -12,7 +12,7 @@ fn dir() -> PathBuf {
 
 fn events(lines: &[&str], other: char) -> Vec<Event> {
     let of = lines.iter().filter(|line| !line.starts_with(['#', other])).map(|line| line[2..].to_owned());
-    read(of.collect::<Vec<_>>().join("\n").as_bytes()).unwrap()
+    read(of.collect::<Vec<_>>().join("\n").as_bytes()).expect("a golden file holds events")
 }
 
 fn names(events: &[Event]) -> BTreeSet<&'static str> {
