@@ -59,7 +59,7 @@ impl Keyed<'_, '_> {
         let mut model = Some(Rows::new());
         let mut versions = Versions::default();
         let mut operations = self.lookups();
-        let asked_for: BTreeSet<Key> = operations.iter().filter_map(|operation| operation.what.key().cloned()).collect();
+        let asked_for: BTreeSet<Key> = operations.iter().filter_map(key_of).collect();
         let mut held = self.held.iter().copied().peekable();
         self.check_rows(&mut held, 0, fold.rows(), found);
         for unit in units(batches) {
@@ -164,6 +164,13 @@ impl Keyed<'_, '_> {
         };
         let (by, bucket, at, end) = (held.by, self.bucket, seconds(held.at), held.log_end);
         found.add("wrong rows", || format!("b{bucket} on {by} ({at}) at log_end={end:?}: {detail}"));
+    }
+}
+
+fn key_of(operation: &Operation) -> Option<Key> {
+    match &operation.what {
+        What::Read { key, .. } => Some(key.clone()),
+        What::Write { .. } => None,
     }
 }
 

@@ -69,16 +69,6 @@ pub enum What {
     },
 }
 
-impl What {
-    /// Of a read.
-    pub(crate) fn key(&self) -> Option<&Key> {
-        match self {
-            Self::Write { .. } => None,
-            Self::Read { key, .. } => Some(key),
-        }
-    }
-}
-
 /// Whether all operations fit into the order of the writes. Reads without an answer must be left out.
 ///
 /// Errors: the first operation that fits nowhere.
