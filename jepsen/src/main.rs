@@ -3,13 +3,13 @@
 //! Purpose: break a cluster of real `floss` processes under load from the official client, and prove from the recorded
 //! history that nothing acknowledged was lost, doubled or reordered.
 //! Must not know: anything inside a node. It runs the binary, links the protocol and the official client only.
-//! Reading order: `history`, `checker/`, `cluster`, `nemesis`, `workload/`, `run`.
+//! Reading order: `history`, `report` (what the history is worth: `floss-checker` judges), `cluster`, `nemesis`, `workload/`, `run`.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a harness at the edge: files, clocks and processes are its job
 
-mod checker;
 mod cluster;
 mod history;
 mod nemesis;
+mod report;
 mod run;
 mod workload;
 
@@ -33,7 +33,7 @@ struct Cli {
 enum Verb {
     /// Start a cluster, write and read while nodes are killed, check
     Run(run::Run),
-    /// Check a recorded history again
+    /// Check a recorded history again, also one of the simulator
     Check { history: PathBuf },
 }
 
@@ -41,10 +41,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let verdict = match cli.verb {
         Verb::Run(run) => run::run(run),
-        Verb::Check { history } => history::load(&history).map(|events| {
-            let keyed = events.iter().any(|event| matches!(event, history::Event::Preload { .. }));
-            if keyed { checker::check_kv(&events) } else { checker::check_log(&events) }
-        }),
+        Verb::Check { history } => history::load(&history).map(|events| report::Report::of(&events)),
     };
     match verdict {
         Ok(report) => {

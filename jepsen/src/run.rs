@@ -1,12 +1,13 @@
 //! One run: cluster up, writers and readers on, strikes, heal, final read, verdict.
 
-use crate::checker::{Report, check_kv, check_log};
 use crate::cluster::Cluster;
-use crate::history::{Event, History};
+use crate::history::{History, READERS_FROM};
 use crate::nemesis::{Profile, Strike, plan};
+use crate::report::Report;
 use crate::workload::{append, upsert};
 use anyhow::Context;
 use clap::Args;
+use floss_checker::history::{Event, Source};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,21 +72,21 @@ async fn campaign(run: &Run) -> anyhow::Result<Report> {
         Workload::Append => append::create_table(&connection, BUCKETS).await?,
         Workload::Upsert => {
             upsert::create_table(&connection, BUCKETS).await?;
-            upsert::preload(&cluster.bootstrap, run.preload, &history).await?;
+            upsert::preload(&cluster.bootstrap, run.preload, BUCKETS, &history).await?;
         }
     }
     let struck = strike_under_load(run, &cluster, &history).await;
     let saved = dir.join("history.jsonl");
+    if let Err(error) = &struck {
+        history.record(Event::Harness { at: history.now(), what: format!("{error:#}") });
+    }
     history.save(&saved)?;
     struck.with_context(|| format!("history so far in {}, nodes in {}", saved.display(), cluster.dir.display()))?;
-    let report = match run.workload {
-        Workload::Append => check_log(&history.events()),
-        Workload::Upsert => {
-            compare_stores(&cluster, &history)?;
-            history.save(&saved)?;
-            check_kv(&history.events())
-        }
-    };
+    if run.workload == Workload::Upsert {
+        compare_stores(&cluster, &history)?;
+        history.save(&saved)?;
+    }
+    let report = history.with(Report::of);
     cluster.down()?;
     if report.exit_code(1, 1) == 0 && run.dir.is_none() {
         std::fs::remove_dir_all(&dir)?;
@@ -107,8 +108,14 @@ async fn strike_under_load(run: &Run, cluster: &Cluster, history: &History) -> a
     }
     let readers_stop = Arc::new(AtomicBool::new(false));
     for reader in 0..if run.workload == Workload::Append { READERS } else { 0 } {
-        let name = format!("reader-{reader}");
-        tasks.push(tokio::spawn(append::follow(cluster.bootstrap.clone(), name, BUCKETS, history.clone(), readers_stop.clone())));
+        let process = READERS_FROM + reader as u64;
+        tasks.push(tokio::spawn(append::follow(
+            cluster.bootstrap.clone(),
+            process,
+            BUCKETS,
+            history.clone(),
+            readers_stop.clone(),
+        )));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     for (round, strike) in plan(run.profile, run.seed, run.rounds, run.nodes, BUCKETS).into_iter().enumerate() {
@@ -143,8 +150,8 @@ fn compare_stores(cluster: &Cluster, history: &History) -> anyhow::Result<()> {
         cluster.nodes.iter().map(|node| Ok((*node, cluster.rows_of(*node)?))).collect::<anyhow::Result<_>>()?;
     let (first, expected) = stores.first().context("a cluster has nodes")?;
     for (node, rows) in stores.iter().filter(|(_, rows)| rows != expected) {
-        let what = format!("node {first} holds {expected:?}, node {node} {rows:?}");
-        history.record(Event::Differs { what });
+        let (at, by, rows) = (history.now(), Source::Replica(*node), Err(format!("{rows:?}, node {first} holds {expected:?}")));
+        history.record(Event::Rows { at, by, bucket: 0, log_end: None, count: None, rows });
     }
     Ok(())
 }
@@ -165,12 +172,12 @@ async fn one_round(
             vec![*leaders.get(&bucket).context("the bucket has no leader")?]
         }
     };
-    let at_us = history.now_us();
+    let at = history.now();
     for node in &victims {
         cluster.kill(*node)?;
     }
     let quorum_left = victims.len() * 2 < cluster.nodes.len();
-    history.record(Event::Fault { at_us, what: format!("{strike:?}"), nodes: victims.clone(), quorum_left });
+    history.record(Event::Fault { at, what: format!("{strike:?}"), nodes: victims.clone(), quorum_left });
     tokio::time::sleep(Duration::from_millis(run.down_ms)).await;
     for node in &victims {
         if loses_rows {

@@ -1,9 +1,10 @@
 //! Writers that append self-describing rows through the official client, and readers that follow them.
 
-use crate::history::{Event, History, Value};
+use crate::history::{History, Value};
 use anyhow::{Context, anyhow};
 use arrow59::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch};
 use arrow59::datatypes::{Int32Type, Int64Type, SchemaRef};
+use floss_checker::history::{Answer, Event, Logged, Outcome, Request, Seen, Source, Stamp};
 use fluss::client::{EARLIEST_OFFSET, FlussConnection, RecordBatchLogScanner};
 use fluss::config::Config;
 use fluss::metadata::{DataTypes, Schema, TableBucket, TableDescriptor, TablePath};
@@ -59,17 +60,17 @@ pub async fn write(bootstrap: String, writer: i32, history: History, stop: Arc<A
         if !stopping && waiting.len() < IN_FLIGHT {
             let value = Value { writer, sequence };
             sequence += 1;
-            history.record(Event::Invoke { at_us: history.now_us(), value });
-            waiting.push_back((value, appender.append_arrow_batch(row(&schema, value)?)?));
+            let op =
+                history.ask(writer as u64, None, Request::Append { writer: writer as u64, sequence: value.sequence, rows: 1 });
+            waiting.push_back((op, appender.append_arrow_batch(row(&schema, value)?)?));
             continue;
         }
-        let Some((value, ack)) = waiting.pop_front() else { return Ok(()) };
-        let outcome = ack.await;
-        let at_us = history.now_us();
-        match outcome {
-            Ok(()) => history.record(Event::Ok { at_us, value }),
-            Err(error) => history.record(Event::Unknown { at_us, value, error: error.to_string() }),
-        }
+        let Some((op, ack)) = waiting.pop_front() else { return Ok(()) };
+        let outcome = match ack.await {
+            Ok(()) => Outcome::Ok(Answer::Appended { base_offset: None }),
+            Err(error) => Outcome::Unknown(error.to_string()),
+        };
+        history.answer(op, outcome);
         // A steady trickle: more would only fill memory with history.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -87,7 +88,7 @@ fn row(schema: &SchemaRef, value: Value) -> anyhow::Result<RecordBatch> {
 /// Follows all buckets until told to stop.
 pub async fn follow(
     bootstrap: String,
-    name: String,
+    process: u64,
     buckets: i32,
     history: History,
     stop: Arc<AtomicBool>,
@@ -95,8 +96,14 @@ pub async fn follow(
     let connection = connect(&bootstrap).await?;
     let scanner = scanner(&connection, buckets).await?;
     while !stop.load(Ordering::Relaxed) {
+        let asked = history.now();
+        let mut rows: BTreeMap<u32, Vec<Seen>> = BTreeMap::new();
         for batch in scanner.poll(Duration::from_millis(500)).await? {
-            record(&history, &name, &batch);
+            rows.entry(batch.bucket().bucket_id() as u32).or_default().extend(seen(&batch));
+        }
+        for (bucket, rows) in rows {
+            let answer = Answer::Fetched { high_watermark: None, rows };
+            history.was_told(process, bucket, asked, Request::Fetch { from: None, fresh: false }, answer);
         }
     }
     Ok(())
@@ -109,17 +116,22 @@ pub async fn read_all(bootstrap: &str, buckets: i32, history: &History) -> anyho
     let ends = connection.get_admin()?.list_offsets(&path(), &all, OffsetSpec::Latest).await?;
     let ends: BTreeMap<i32, i64> = ends.into_iter().collect();
     let scanner = scanner(&connection, buckets).await?;
-    let mut reached: BTreeMap<i32, i64> = all.iter().map(|bucket| (*bucket, 0)).collect();
-    while ends.iter().any(|(bucket, end)| reached[bucket] < *end) {
+    let mut logs: BTreeMap<i32, Vec<Logged>> = all.iter().map(|bucket| (*bucket, Vec::new())).collect();
+    while ends.iter().any(|(bucket, end)| logs[bucket].last().map_or(0, Logged::end) < *end) {
         for batch in scanner.poll(Duration::from_secs(2)).await? {
-            record(history, "final", &batch);
-            reached.insert(batch.bucket().bucket_id(), batch.last_offset() + 1);
+            logs.entry(batch.bucket().bucket_id()).or_default().extend(seen(&batch).into_iter().map(logged));
         }
     }
     for (bucket, end) in ends {
-        history.record(Event::FinalRead { at_us: history.now_us(), bucket, end });
+        let batches = Ok(logs.remove(&bucket).unwrap_or_default());
+        history.record(Event::Log { by: Source::Reader, bucket: bucket as u32, start: 0, end, batches });
     }
     Ok(())
+}
+
+/// Where batches ended nobody knows any more.
+pub(super) fn logged(row: Seen) -> Logged {
+    Logged { base_offset: row.offset, digest: None, stamps: vec![row.stamp], changes: row.change.into_iter().collect() }
 }
 
 async fn scanner(connection: &FlussConnection, buckets: i32) -> anyhow::Result<RecordBatchLogScanner> {
@@ -130,21 +142,17 @@ async fn scanner(connection: &FlussConnection, buckets: i32) -> anyhow::Result<R
     Ok(scanner)
 }
 
-fn record(history: &History, reader: &str, batch: &ScanBatch) {
+fn seen(batch: &ScanBatch) -> Vec<Seen> {
     let rows = batch.batch();
     let (writers, sequences, checksums) = (
         rows.column(0).as_primitive::<Int32Type>(),
         rows.column(1).as_primitive::<Int64Type>(),
         rows.column(2).as_primitive::<Int64Type>(),
     );
-    for index in 0..rows.num_rows() {
+    let stamp = |index: usize| -> Stamp {
         let value = Value { writer: writers.value(index), sequence: sequences.value(index) };
-        history.record(Event::Read {
-            at_us: history.now_us(),
-            reader: reader.to_string(),
-            bucket: batch.bucket().bucket_id(),
-            offset: batch.base_offset() + index as i64,
-            value: (value.checksum() == checksums.value(index)).then_some(value),
-        });
-    }
+        value.stamp(checksums.value(index))
+    };
+    let seen = |index: usize| Seen { offset: batch.base_offset() + index as i64, stamp: stamp(index), change: None };
+    (0..rows.num_rows()).map(seen).collect()
 }

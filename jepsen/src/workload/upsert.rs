@@ -1,10 +1,12 @@
 //! Writers that upsert and delete rows of a primary-key table through the official client; each key has one writer.
 
-use super::append;
-use crate::history::{DAMAGED, Event, History, Kind, PRELOADER, Value};
+use super::append::{self, logged};
+use crate::history::{History, PRELOADER, Value};
 use anyhow::{Context, bail};
 use arrow59::array::AsArray;
 use arrow59::datatypes::{Int32Type, Int64Type};
+use floss_checker::history::{Answer, Event, Logged, Outcome, Request, Seen, Source, Stamp};
+use floss_checker::{Batch, Cell, Change, Engine, Image, Kind, Op, Row, Table};
 use fluss::client::{EARLIEST_OFFSET, FlussConnection, FlussTable, UpsertWriter, WriteResultFuture};
 use fluss::metadata::{DataTypes, Schema, TableBucket, TableDescriptor, TablePath};
 use fluss::record::{ChangeType, ScanRecord};
@@ -18,6 +20,13 @@ use std::time::Duration;
 const IN_FLIGHT: usize = 4;
 /// Keys of one writer that come up again and again; the others are scattered over what was loaded.
 const HOT_KEYS: i64 = 50;
+/// Told as one operation.
+const PRELOADED_AT_ONCE: i64 = 1000;
+
+/// What is loaded under a key.
+fn loaded(key: i64) -> Value {
+    Value { writer: PRELOADER as i32, sequence: key }
+}
 
 pub fn path() -> TablePath {
     TablePath::new("fluss", "jepsen_upsert")
@@ -44,14 +53,33 @@ fn row(key: i64, value: Value) -> GenericRow<'static> {
     row
 }
 
+/// What the checkers know of a row: its key, who wrote it, and which of theirs it is.
+fn cells(key: i64, value: Value) -> Row {
+    [key, i64::from(value.writer), value.sequence].map(Cell::Int).to_vec()
+}
+
+/// The rules of the table, for the checkers.
+fn rules() -> Table {
+    Table { key_columns: vec![0], engine: Engine::Replace, image: Image::Full, deletes: true }
+}
+
 /// Keys 0..rows, before anything goes wrong.
-pub async fn preload(bootstrap: &str, rows: i64, history: &History) -> anyhow::Result<()> {
+pub async fn preload(bootstrap: &str, rows: i64, buckets: i32, history: &History) -> anyhow::Result<()> {
     let connection = append::connect(bootstrap).await?;
     let table = connection.get_table(&path()).await?;
     let writer = table.new_upsert()?.create_writer()?;
+    let tables = (0..buckets as u32).map(|bucket| (bucket, rules())).collect();
+    history.record(Event::Start { tables });
     let mut last: Option<WriteResultFuture> = None;
+    let mut asked = Vec::new();
     for key in 0..rows {
-        last = Some(writer.upsert(&row(key, Value { writer: PRELOADER, sequence: key }))?);
+        if key % PRELOADED_AT_ONCE == 0 {
+            let keys = key..rows.min(key + PRELOADED_AT_ONCE);
+            let ops = keys.map(|key| Op::Upsert(cells(key, loaded(key)))).collect();
+            let batch = Batch { ops, columns: None };
+            asked.push(history.ask(PRELOADER, None, Request::Put { writer: PRELOADER, sequence: key, batch }));
+        }
+        last = Some(writer.upsert(&row(key, loaded(key)))?);
         if key % 1024 == 0 {
             tokio::task::yield_now().await;
         }
@@ -60,7 +88,7 @@ pub async fn preload(bootstrap: &str, rows: i64, history: &History) -> anyhow::R
     if let Some(last) = last {
         last.await?;
     }
-    history.record(Event::Preload { rows });
+    asked.into_iter().for_each(|op| history.answer(op, Outcome::Ok(Answer::Put { end_offset: None })));
     Ok(())
 }
 
@@ -125,20 +153,22 @@ pub async fn write(
             let value = Value { writer, sequence };
             sequence += 1;
             let (key, delete) = keys.next();
-            history.record(Event::Put { at_us: history.now_us(), value, key, delete });
-            waiting.push_back((value, key, put(&sink, key, value, delete)?));
+            let op = if delete { Op::Delete(vec![Cell::Int(key)]) } else { Op::Upsert(cells(key, value)) };
+            let batch = Batch { ops: vec![op], columns: None };
+            let request = Request::Put { writer: writer as u64, sequence: value.sequence, batch };
+            let op = history.ask(writer as u64, None, request);
+            waiting.push_back((op, key, put(&sink, key, value, delete)?));
             continue;
         }
-        let Some((value, key, ack)) = waiting.pop_front() else { return Ok(()) };
-        let outcome = ack.await;
-        let at_us = history.now_us();
-        match outcome {
-            Ok(()) => history.record(Event::Ok { at_us, value }),
+        let Some((op, key, ack)) = waiting.pop_front() else { return Ok(()) };
+        let outcome = match ack.await {
+            Ok(()) => Outcome::Ok(Answer::Put { end_offset: None }),
             Err(error) => {
                 keys.unclear.insert(key);
-                history.record(Event::Unknown { at_us, value, error: error.to_string() });
+                Outcome::Unknown(error.to_string())
             }
-        }
+        };
+        history.answer(op, outcome);
         // A steady trickle: more would only fill memory with history.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -155,18 +185,20 @@ pub async fn read_all(bootstrap: &str, buckets: i32, history: &History) -> anyho
     let table = connection.get_table(&path()).await?;
     read_changelog(&connection, &table, buckets, history).await?;
     let table_id = table.get_table_info().get_table_id();
-    for number in 0..buckets {
+    for bucket in 0..buckets {
         let scan = table.new_scan().limit(i32::MAX)?;
-        let mut scanner = scan.create_bucket_batch_scanner(TableBucket::new(table_id, number))?;
+        let mut scanner = scan.create_bucket_batch_scanner(TableBucket::new(table_id, bucket))?;
+        let mut found = Vec::new();
         while let Some(batch) = scanner.next_batch().await? {
             let rows = batch.batch();
             let number = |column: usize, at: usize| rows.column(column).as_primitive::<Int64Type>().value(at);
             for at in 0..rows.num_rows() {
                 let writer = rows.column(1).as_primitive::<Int32Type>().value(at);
-                let row = checked(Value { writer, sequence: number(2, at) }, number(3, at));
-                history.record(Event::Row { key: number(0, at), row });
+                found.push(checked(number(0, at), Value { writer, sequence: number(2, at) }, number(3, at)).0);
             }
         }
+        let (at, by, rows) = (history.now(), Source::Reader, Ok(found));
+        history.record(Event::Rows { at, by, bucket: bucket as u32, log_end: None, count: None, rows });
     }
     Ok(())
 }
@@ -182,12 +214,13 @@ async fn read_changelog(
         connection.get_admin()?.list_offsets(&path(), &all, OffsetSpec::Latest).await?.into_iter().collect();
     let scanner = table.new_scan().create_log_scanner()?;
     scanner.subscribe_buckets(&all.iter().map(|bucket| (*bucket, EARLIEST_OFFSET)).collect()).await?;
-    let mut reached: BTreeMap<i32, i64> = all.iter().map(|bucket| (*bucket, 0)).collect();
+    let mut logs: BTreeMap<i32, Vec<Logged>> = all.iter().map(|bucket| (*bucket, Vec::new())).collect();
     let mut quiet = 0;
-    while ends.iter().any(|(bucket, end)| reached[bucket] < *end) {
+    while ends.iter().any(|(bucket, end)| logs[bucket].last().map_or(0, Logged::end) < *end) {
         let polled = scanner.poll(Duration::from_secs(2)).await?.into_records_by_buckets();
         quiet = if polled.is_empty() { quiet + 1 } else { 0 };
         if quiet > 10 {
+            let reached: Vec<i64> = logs.values().map(|log| log.last().map_or(0, Logged::end)).collect();
             bail!("the changelog ends at {reached:?}, expected {ends:?}");
         }
         let mut polled: Vec<(i32, Vec<ScanRecord>)> =
@@ -195,18 +228,18 @@ async fn read_changelog(
         polled.sort_by_key(|(bucket, _)| *bucket);
         for (bucket, records) in polled {
             for record in records.iter() {
-                history.record(change(bucket, record)?);
-                reached.insert(bucket, record.offset() + 1);
+                logs.entry(bucket).or_default().push(logged(change(bucket, record)?));
             }
         }
     }
     for (bucket, end) in ends {
-        history.record(Event::FinalRead { at_us: history.now_us(), bucket, end });
+        let batches = Ok(logs.remove(&bucket).unwrap_or_default());
+        history.record(Event::Log { by: Source::Reader, bucket: bucket as u32, start: 0, end, batches });
     }
     Ok(())
 }
 
-fn change(bucket: i32, record: &ScanRecord) -> anyhow::Result<Event> {
+fn change(bucket: i32, record: &ScanRecord) -> anyhow::Result<Seen> {
     let kind = match record.change_type() {
         ChangeType::Insert => Kind::Insert,
         ChangeType::UpdateBefore => Kind::UpdateBefore,
@@ -217,11 +250,16 @@ fn change(bucket: i32, record: &ScanRecord) -> anyhow::Result<Event> {
     let row = record.row();
     let long = |column: usize| row.get_long(column).context("a changelog row");
     let value = Value { writer: row.get_int(1).context("a changelog row")?, sequence: long(2)? };
-    Ok(Event::Change { bucket, offset: record.offset(), kind, key: long(0)?, row: checked(value, long(3)?) })
+    let (row, stamp) = checked(long(0)?, value, long(3)?);
+    Ok(Seen { offset: record.offset(), stamp, change: Some(Change { kind, row }) })
 }
 
-fn checked(value: Value, checksum: i64) -> Value {
-    if value.checksum() == checksum { value } else { DAMAGED }
+/// Changes do not say whose they are: those before an update are another writer's.
+fn checked(key: i64, value: Value, checksum: i64) -> (Row, Stamp) {
+    match value.stamp(checksum) {
+        Stamp::Garbage(why) => (vec![Cell::Int(key), Cell::Text(why.clone())], Stamp::Garbage(why)),
+        _ => (cells(key, value), Stamp::Untold),
+    }
 }
 
 #[cfg(test)]
