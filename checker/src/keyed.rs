@@ -170,7 +170,7 @@ impl Keyed<'_, '_> {
 fn key_of(operation: &Operation) -> Option<Key> {
     match &operation.what {
         What::Read { key, .. } => Some(key.clone()),
-        What::Write { .. } => None,
+        What::Write { .. } | What::Cut(_) | What::Count { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! of operations with three outcomes, rows of plain cells, offsets and times. It shares no code with what it judges.
 //!
 //! Reading order: `history` (the events, one JSON line each), `verdict` (`check`, which asks all others), `log/` (what a log promises),
-//! `table` (rows, operations, changes), `merge` (what a batch must change), `changelog` (is it well formed), `order` (is every answer
+//! `table` (rows, operations, changes), `merge` (what a batch must change), `numbers` (of new rows), `changelog` (is it well formed), `order` (is every answer
 //! possible at some moment between its question and itself), `keyed` (all of that for a bucket), `search` (a second opinion without any
 //! log). Every name of a broken promise stands in `anomaly`.
 
@@ -17,6 +17,7 @@ pub mod history;
 mod keyed;
 mod log;
 mod merge;
+mod numbers;
 mod opinion;
 mod order;
 mod search;
@@ -25,7 +26,8 @@ mod verdict;
 
 pub use anomaly::{Anomaly, NAMES};
 pub use changelog::Fold;
-pub use order::{Operation, Versions, What, check_order};
+pub use numbers::Numbers;
+pub use order::{Cut, KeyRange, Operation, Versions, What, check_order};
 pub use search::{Act, Call, Opinion, search};
 pub use table::{Batch, Cell, Change, Engine, Function, Image, Key, Kind, Op, Row, Rows, Table, show};
 pub use verdict::{Counts, Demands, Verdict, check};
