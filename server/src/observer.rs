@@ -2,6 +2,7 @@
 
 use crate::coordinator::catalog::Catalog;
 use crate::coordinator::leaders::LeaderTable;
+use crate::handlers::table_stats::{PEER_ROW_COUNT, serve_row_count};
 use crate::replica::set::Replicas;
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -60,6 +61,10 @@ impl HostObserver for Observer {
     }
 
     fn on_request(&self, from: NodeId, method: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        if method == PEER_ROW_COUNT {
+            let replicas = self.replicas.clone();
+            return Box::pin(async move { serve_row_count(&replicas, &body).await });
+        }
         let catalog = self.catalog.clone();
         Box::pin(async move { catalog.serve(from, method, body).await })
     }

@@ -17,6 +17,8 @@ const PURGE_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Scanner {
     pub replica: Arc<Replica>,
     pub scan: ScanId,
+    /// In which it was opened.
+    pub term: u64,
     /// What the next call must say.
     next_call: i32,
     used: Instant,
@@ -68,7 +70,8 @@ impl Scanners {
         id.put_u64(self.run);
         id.put_u64(open.opened);
         let id = id.freeze();
-        open.scanners.insert(id.clone(), Scanner { replica, scan, next_call: 1, used: Instant::now() });
+        let term = replica.inspect().leadership.term;
+        open.scanners.insert(id.clone(), Scanner { replica, scan, term, next_call: 1, used: Instant::now() });
         id
     }
 

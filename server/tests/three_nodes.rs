@@ -99,6 +99,28 @@ fn only_leaders_take_appends_and_serve_reads() {
 }
 
 #[test]
+fn rows_are_counted_by_the_leader_whoever_is_asked() {
+    block_on(async {
+        let cluster = three_nodes().await;
+        let mut client = cluster.client(1).await;
+        client.create_table("t", &log_table(1)).await.expect("create");
+        let table_id = client.table_id("t").await;
+        for sequence in 0..5 {
+            produce_until_acked(&cluster, "t", sequence).await;
+            for id in 1..=3 {
+                let buckets_req = vec![rpc::PbTableStatsReqForBucket { bucket_id: 0, ..Default::default() }];
+                let request = rpc::GetTableStatsRequest { table_id, buckets_req, ..Default::default() };
+                let stats: rpc::GetTableStatsResponse = cluster.client(id).await.call(1059, &request).await.expect("stats");
+                let bucket = &stats.buckets_resp[0];
+                let expected = i64::from(sequence + 1) * 3;
+                assert_eq!((bucket.error_code, bucket.row_count), (None, Some(expected)), "node {id}");
+            }
+        }
+        cluster.stop().await;
+    });
+}
+
+#[test]
 fn a_stopped_leader_hands_over_and_nothing_is_lost() {
     block_on(async {
         let mut cluster = three_nodes().await;

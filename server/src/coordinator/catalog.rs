@@ -173,6 +173,14 @@ impl Catalog {
         }
     }
 
+    /// Asks another node on `PeerChannel::Server`.
+    ///
+    /// Errors: what it said, or that it said nothing.
+    pub async fn call(&self, to: NodeId, method: u8, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
+        let request = PeerRequest { channel: PeerChannel::Server, method, body: vec![body] };
+        self.inner.transport.call(to, request, timeout).await.map_err(|error| error.to_string())
+    }
+
     /// Answers a request of another node on `PeerChannel::Server` (methods 1..=31 are the catalog's).
     pub async fn serve(&self, _from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
         let reply = match method {
@@ -218,9 +226,7 @@ impl Catalog {
     }
 
     pub(super) async fn ask(&self, to: NodeId, method: u8, body: Bytes, timeout: Duration) -> Result<PeerReply, String> {
-        let request = PeerRequest { channel: PeerChannel::Server, method, body: vec![body] };
-        let answer = self.inner.transport.call(to, request, timeout).await.map_err(|error| error.to_string())?;
-        decode_peer(&answer)
+        decode_peer(&self.call(to, method, body, timeout).await?)
     }
 }
 

@@ -453,6 +453,9 @@ impl CatalogState {
     /// Errors: not a snapshot of this version.
     pub fn restore(bytes: &[u8]) -> Result<Self, String> {
         let mut state: Self = decode(SNAPSHOT_VERSION, bytes)?;
+        if floss_protocol::mutant!("K24") {
+            state.last_row_ids.clear();
+        }
         let tables: Vec<Arc<TableInfo>> = state.tables.values().cloned().collect();
         for table in tables {
             state.index_table(&table);

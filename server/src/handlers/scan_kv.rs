@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use bytes::Bytes;
 use floss_protocol::error_code::ErrorCode;
 use floss_protocol::kv_batch::ValueBatchBuilder;
-use floss_protocol::rpc;
+use floss_protocol::{reached, rpc};
 use floss_raft::env::runtime::time;
 use floss_tablet::kv::scan::{ScanId, ScanStep};
 use std::sync::Arc;
@@ -68,14 +68,16 @@ async fn open(shared: &Shared, asked: rpc::PbScanReqForBucket, bytes_max: usize)
     replica.wait_readable().await.map_err(|error| refused(&error))?;
     shared.scanners.check_room(&replica)?;
     let rows_max = asked.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(0));
-    let (scan, log_offset) = replica.open_scan(rows_max).map_err(|error| refused(&error))?;
-    let step = replica.step_scan(scan, bytes_max).map_err(|error| refused(&error))?.unwrap_or_default();
+    let (scan, log_offset, step) = replica.open_scan(rows_max, bytes_max).map_err(|error| refused(&error))?;
     let scanner_id = (!step.is_last).then(|| shared.scanners.add(replica, scan));
     Ok(rpc::ScanKvResponse { log_offset: Some(log_offset), scanner_id, ..response(&step) })
 }
 
 fn go_on(shared: &Shared, id: &Bytes, call: i32, bytes_max: usize) -> Result<rpc::ScanKvResponse, Refused> {
     let scanner = shared.scanners.next(id, call)?;
+    if scanner.replica.inspect().leadership.term != scanner.term {
+        reached!("scan_outlived_term");
+    }
     match scanner.replica.step_scan(scanner.scan, bytes_max) {
         Ok(Some(step)) => {
             if step.is_last {
@@ -111,15 +113,18 @@ impl Replica {
         self.wait_folded(time::Instant::now() + READ_BARRIER_WAIT).await
     }
 
-    /// The scan, and the offset of the log from which a reader goes on after it.
-    fn open_scan(&self, rows_max: usize) -> Result<(ScanId, i64), ReplicaError> {
+    /// The scan, the offset of the log from which a reader goes on after it, and its first rows.
+    fn open_scan(&self, rows_max: usize, bytes_max: usize) -> Result<(ScanId, i64, ScanStep), ReplicaError> {
         let mut core = self.primary_key_core()?;
         if !core.is_folded() {
             return Err(ReplicaError::NotLeader { bucket: self.bucket, leader: None });
         }
         let log_offset = core.tablet.high_watermark();
         let kv = core.kv.as_mut().ok_or(ReplicaError::NotPrimaryKeyTable { bucket: self.bucket })?;
-        Ok((kv.open_scan(rows_max), log_offset))
+        let scan = kv.open_scan(rows_max);
+        let step = kv.step_scan(scan, bytes_max).inspect_err(|_| kv.close_scan(scan));
+        let step = step.map_err(|error| ReplicaError::KvStore { bucket: self.bucket, reason: error.to_string() })?;
+        Ok((scan, log_offset, step.expect("it was opened above, under the same lock")))
     }
 
     /// `None`: the scan ended.

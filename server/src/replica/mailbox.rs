@@ -8,6 +8,7 @@ use crate::coordinator::catalog::Catalog;
 use crate::limits::{BUCKET_IN_FLIGHT_MAX, CATALOG_PROPOSE_WAIT, LEADER_READY_WAIT};
 use bytes::Bytes;
 use floss_protocol::kv_batch::KvBatch;
+use floss_protocol::{mutant, reached};
 use floss_raft::env::BoxFuture;
 use floss_raft::env::clock::Clock;
 use floss_raft::env::runtime::sync::{mpsc, oneshot};
@@ -243,9 +244,16 @@ impl Mailbox {
     /// What is left of the old range is lost: ids may have gaps.
     async fn take_ids(&mut self, request: &PutRequest) -> Result<(), ReplicaError> {
         let bucket = self.replica.bucket;
+        if self.ids == (0..0) && self.replica.core()?.tablet.high_watermark() > 0 {
+            reached!("row_ids_taken_by_the_next_leader");
+        }
         let usual = self.replica.core()?.kv.as_ref().map_or(1, |kv| kv.table().auto_increment_cache_size());
         // Enough for this batch in any case.
         let needed = KvBatch::read(&request.records).map_or(1, |batch| i64::from(batch.record_count));
+        if mutant!("K21") && self.ids == (0..0) {
+            self.ids = 1..usual.max(needed) + 1;
+            return Ok(());
+        }
         let taken = self.catalog.row_ids(bucket.table_id, usual.max(needed), CATALOG_PROPOSE_WAIT).await;
         self.ids = taken.map_err(|error| ReplicaError::NoIds { bucket, reason: error.to_string() })?;
         Ok(())
