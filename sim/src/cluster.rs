@@ -6,7 +6,7 @@ use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Replica};
 use crate::network::{FaultyTransport, Links};
 use crate::plan::Plan;
 use crate::recorder::{Recorder, now_ns};
-use crate::workload::{keyed_rows, rows};
+use crate::workload::{Layout, keyed_rows, rows};
 use floss_protocol::ids::{BucketId, TableBucket, TableId};
 use floss_protocol::log_batch::LogBatch;
 use floss_raft::env::clock::{Clock, SystemClock};
@@ -334,8 +334,9 @@ impl Cluster {
         }
         for id in member.kv.buckets().unwrap_or_default() {
             let Some(bucket) = lock(&self.groups).get(&id.0).copied() else { continue };
+            let Some(table) = self.plan.keyed_of(bucket) else { continue };
             let rows = image(&member.kv, id).map_err(|error| error.to_string());
-            self.recorder.push(rows_event(number, bucket, true, rows));
+            self.recorder.push(rows_event(Layout::of(table), number, bucket, true, rows));
         }
     }
 
@@ -390,13 +391,14 @@ impl Cluster {
 
     /// The rows of each primary-key replica that runs.
     pub fn probe_rows(&self) -> Vec<Event> {
-        let keyed: Vec<BucketNo> = (0..self.plan.buckets()).filter(|bucket| self.plan.keyed_of(*bucket).is_some()).collect();
+        let layout = |bucket| Some((bucket, Layout::of(self.plan.keyed_of(bucket)?)));
+        let keyed: Vec<_> = (0..self.plan.buckets()).filter_map(layout).collect();
         let mut events = Vec::new();
         for number in self.nodes() {
             let Some(node) = self.node(number) else { continue };
-            for bucket in &keyed {
+            for (bucket, layout) in &keyed {
                 let rows = self.table_bucket(*bucket).and_then(|table_bucket| node.probe_rows(table_bucket));
-                events.extend(rows.map(|rows| rows_event(number, *bucket, false, rows)));
+                events.extend(rows.map(|rows| rows_event(layout, number, *bucket, false, rows)));
             }
         }
         events
@@ -493,7 +495,7 @@ impl Cluster {
         }
         let records = i64::from(batch.header().last_offset_delta) + 1;
         let (rows, changes) = match self.plan.keyed_of(bucket) {
-            Some(_) => self.recorder.changelog_rows(&batch),
+            Some(table) => self.recorder.changelog_rows(Layout::of(table), &batch),
             None => (rows::decode(bucket, &batch, None), Vec::new()),
         };
         DumpBatch { base_offset, records, digest, rows, changes }
@@ -506,15 +508,15 @@ fn image(kv: &MemKvStore, bucket: KvBucketId) -> Result<RowsProbe, KvStoreError>
     Ok(RowsProbe { log_end, row_count, rows: kv.scan(bucket, &KvRange::all())? })
 }
 
-fn rows_event(node: NodeNo, bucket: BucketNo, crashed: bool, probe: Result<RowsProbe, String>) -> Event {
+fn rows_event(layout: &Layout, node: NodeNo, bucket: BucketNo, crashed: bool, probe: Result<RowsProbe, String>) -> Event {
     let RowsProbe { log_end, row_count, rows } = match probe {
         Ok(probe) => probe,
         Err(error) => return Event::Rows { node, bucket, crashed, log_end: 0, row_count: None, rows: Err(error) },
     };
     let row = |(key, value): (bytes::Bytes, bytes::Bytes)| {
-        let row = keyed_rows::decode_value(&value)?;
-        let cells = row[..1].to_vec();
-        match keyed_rows::key_bytes(&cells) == key {
+        let row = keyed_rows::decode_value(layout, &value)?;
+        let cells = layout.key(&row);
+        match keyed_rows::key_bytes(layout, &cells) == key {
             true => Ok((cells, row)),
             false => Err(format!("key {key:?} has the row {}", floss_checker::show(&row))),
         }

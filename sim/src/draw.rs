@@ -26,6 +26,7 @@ pub enum Stream {
     KeyedWriter = 15,
     Looker = 16,
     RowsCrash = 17,
+    KeyedKinds = 18,
 }
 
 /// The root of all randomness of a run.

@@ -1,7 +1,7 @@
 //! What happened in a run: typed events with virtual times. Oracles judge them, the trace is their text.
 
 use crate::draw::{digest, mix};
-use floss_checker::{Batch, Change, Key, Rows, Table, show};
+use floss_checker::{Batch, Change, Cut, Key, Rows, Table, show};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -107,6 +107,8 @@ pub enum Event {
         buckets: u32,
         /// The rules of those with a primary key.
         keyed: BTreeMap<BucketNo, Table>,
+        /// Of those whose rows the server numbers: the table, and the column.
+        numbered: BTreeMap<BucketNo, (usize, usize)>,
     },
     /// What a put will be about; before its first send.
     Put {
@@ -122,6 +124,25 @@ pub enum Event {
         node: NodeNo,
         sent_ns: u64,
         found: Vec<(Key, Option<floss_checker::Row>)>,
+    },
+    /// A part of a bucket was answered, or all of it, maybe over many calls: `at_ns` is the time of the first answer.
+    Scan {
+        looker: u32,
+        bucket: BucketNo,
+        node: NodeNo,
+        sent_ns: u64,
+        at_ns: u64,
+        /// For people.
+        what: String,
+        cut: Cut,
+    },
+    /// The rows of a bucket were counted.
+    RowCount {
+        looker: u32,
+        bucket: BucketNo,
+        node: NodeNo,
+        sent_ns: u64,
+        rows: u64,
     },
     /// The rows of a bucket on a node: while it runs, or what a crash left of them.
     Rows {
@@ -224,9 +245,10 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start { nodes, buckets, keyed } => {
+            Self::Start { nodes, buckets, keyed, numbered } => {
                 write!(f, "start nodes={nodes} buckets={buckets}")?;
-                keyed.iter().try_for_each(|(bucket, table)| write!(f, " b{bucket}={table:?}"))
+                keyed.iter().try_for_each(|(bucket, table)| write!(f, " b{bucket}={table:?}"))?;
+                numbered.iter().try_for_each(|(bucket, (_, column))| write!(f, " b{bucket} numbers column {column}"))
             }
             Self::Put { writer, bucket, sequence, batch } => {
                 write!(f, "put w{writer} b{bucket} #{sequence} columns={:?}", batch.columns)?;
@@ -239,6 +261,12 @@ impl fmt::Display for Event {
                     None => write!(f, " no{}", show(key)),
                 })
             }
+            Self::Scan { looker, bucket, node, what, cut, .. } => {
+                let place = cut.place.map_or_else(String::new, |place| format!(" end={place}"));
+                let (count, digest) = (cut.found.len(), digest(format!("{:?}", cut.found).as_bytes()));
+                write!(f, "scan l{looker} b{bucket} n{node} {what}{place} rows={count} digest={digest:016x}")
+            }
+            Self::RowCount { looker, bucket, node, rows, .. } => write!(f, "count l{looker} b{bucket} n{node} rows={rows}"),
             Self::Rows { node, bucket, crashed, log_end, row_count, rows } => {
                 let when = if *crashed { "crash" } else { "live" };
                 write!(f, "rows n{node} b{bucket} {when} end={log_end} count={row_count:?} ")?;

@@ -204,10 +204,15 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
 
 /// Plain conditions instead of drawn ones, each by itself; shorter faults.
 fn simplify(best: &mut Plan, judge: &mut Judge<'_>) {
-    let plain: [fn(&mut Plan); 10] = [
+    let plain: [fn(&mut Plan); 15] = [
         |plan| plan.environment.rows_lost_per_mille = 0,
         |plan| plan.workload.keyed_writers.iter_mut().for_each(|writer| (writer.records_max, writer.text_bytes_max) = (1, 4)),
         |plan| plan.workload.keyed_writers.iter_mut().for_each(|writer| writer.open_max = 1),
+        |plan| plan.workload.lookers.iter_mut().for_each(|looker| looker.stray_ms = 0),
+        |plan| plan.workload.lookers.iter_mut().for_each(|looker| looker.range_ms = 0),
+        |plan| plan.workload.lookers.iter_mut().for_each(|looker| looker.scan_ms = 0),
+        |plan| plan.workload.keyed.iter_mut().for_each(|table| table.parts = 0),
+        |plan| plan.workload.keyed.iter_mut().for_each(|table| table.numbers_at_once = 0),
         |plan| plan.environment.loss_per_mille = 0,
         |plan| plan.environment.clock_skew_ms.iter_mut().for_each(|skew| *skew = 0),
         |plan| plan.environment.link_us_max = plan.environment.link_us_min + 1,

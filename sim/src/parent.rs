@@ -248,6 +248,7 @@ impl Summary {
             (&mut self.counts.checks, counts.checks),
             (&mut self.counts.lookups, counts.lookups),
             (&mut self.counts.lookups_failed, counts.lookups_failed),
+            (&mut self.counts.scans, counts.scans),
         ] {
             *total += part;
         }
@@ -270,7 +271,19 @@ impl Summary {
         kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), *kind));
         let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         let Counts {
-            sends, resends, acked, unknown, out_of_order, fetches, rows, boots, checks, lookups, lookups_failed, ..
+            sends,
+            resends,
+            acked,
+            unknown,
+            out_of_order,
+            fetches,
+            rows,
+            boots,
+            checks,
+            lookups,
+            lookups_failed,
+            scans,
+            ..
         } = &self.counts;
         let cpu = self.cpu_ms as f64 / 1000.0;
         vec![
@@ -289,7 +302,7 @@ impl Summary {
             format!("faults {effective} effective, {} per run ({})", effective / (seeds as u64).max(1), kinds.join(", ")),
             format!("reached {} marks: {}", self.marks.len(), self.marks.keys().cloned().collect::<Vec<_>>().join(" ")),
             format!(
-                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; lookups {lookups} (+{lookups_failed} without an answer); starts {boots}; checks {checks}"
+                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; lookups {lookups} (+{lookups_failed} without an answer), scans {scans}; starts {boots}; checks {checks}"
             ),
         ]
     }

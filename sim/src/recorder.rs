@@ -3,7 +3,7 @@
 use crate::history::{BucketNo, Event, Outcome, Value, WriterNo};
 use crate::oracle::{Oracles, Violation};
 use crate::report::Timeline;
-use crate::workload::keyed_rows;
+use crate::workload::{Layout, keyed_rows};
 use floss_checker::Change;
 use floss_protocol::log_batch::LogBatch;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct Counts {
     /// Answered, and not answered clearly.
     pub lookups: u64,
     pub lookups_failed: u64,
+    /// Answers about many rows: prefix lookups, limit scans, scans over many calls, row counts.
+    #[serde(default)]
+    pub scans: u64,
     /// Faults that changed something, by kind.
     pub faults: BTreeMap<String, u64>,
 }
@@ -106,10 +109,10 @@ impl Recorder {
         self.state().writers.insert(writer_id, writer);
     }
 
-    /// A batch of a changelog: for each of its offsets whose batch it is, and what it says. A batch that changed nothing has one offset
+    /// A batch of a changelog of such a table: for each of its offsets whose batch it is, and what it says. A batch that changed nothing has one offset
     /// and says nothing.
-    pub fn changelog_rows(&self, batch: &LogBatch) -> (Vec<Result<Value, String>>, Vec<Change>) {
-        let changes = match keyed_rows::decode_changes(batch) {
+    pub fn changelog_rows(&self, layout: &Layout, batch: &LogBatch) -> (Vec<Result<Value, String>>, Vec<Change>) {
+        let changes = match keyed_rows::decode_changes(layout, batch) {
             Ok(changes) => changes,
             Err(error) => return (vec![Err(error); (batch.header().record_count.max(1)) as usize], Vec::new()),
         };
@@ -212,6 +215,7 @@ fn count(counts: &mut Counts, event: &Event) {
         }
         Event::Probe { .. } => counts.probes += 1,
         Event::Lookup { .. } => counts.lookups += 1,
+        Event::Scan { .. } | Event::RowCount { .. } => counts.scans += 1,
         Event::Boot { .. } => counts.boots += 1,
         _ => {}
     }

@@ -3,16 +3,17 @@
 use crate::client::Session;
 use crate::cluster::Cluster;
 use crate::draw::{Draws, Stream};
-use crate::history::{Event, Replica};
+use crate::history::{BucketNo, Event, Replica};
 use crate::nemesis::Nemesis;
 use crate::oracle::CAUGHT_UP;
 use crate::plan::Plan;
 use crate::recorder::{Recorded, Recorder, now_ns};
-use crate::workload::{Mode, Shared, create_tables, keyed_rows, run_looker, run_reader, run_writer};
+use crate::workload::{Layout, Mode, Shared, create_tables, keyed_rows, run_looker, run_reader, run_writer};
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
 use madsim::runtime::{Handle, Runtime};
 use madsim::task::NodeId as SimNodeId;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -85,7 +86,8 @@ async fn simulate(plan: Arc<Plan>, recorder: Arc<Recorder>) {
     let handle = Handle::current();
     let cluster = Arc::new(Cluster::new(handle.clone(), plan.clone(), recorder.clone()));
     let keyed = (0..plan.buckets()).filter_map(|bucket| Some((bucket, keyed_rows::rules(plan.keyed_of(bucket)?))));
-    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets(), keyed: keyed.collect() });
+    let (keyed, numbered) = (keyed.collect(), numbered(&plan));
+    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets(), keyed, numbered });
     cluster.nodes().into_iter().for_each(|node| cluster.boot(node));
     let Some(table_ids) = set_up(&handle, &cluster, &plan, &recorder).await else { return };
     recorder.note(format!("tables {table_ids:?}"));
@@ -100,6 +102,15 @@ async fn simulate(plan: Arc<Plan>, recorder: Arc<Recorder>) {
         calm_down(&cluster, &shared).await;
     }
     shared.set_mode(Mode::Stop);
+}
+
+/// Table and column of each bucket whose rows the server numbers.
+fn numbered(plan: &Plan) -> BTreeMap<BucketNo, (usize, usize)> {
+    let of = |bucket| {
+        let (table, _) = plan.bucket(bucket)?;
+        Some((bucket, (table, Layout::of(plan.keyed(table)?).numbered?)))
+    };
+    (0..plan.buckets()).filter_map(of).collect()
 }
 
 async fn set_up(handle: &Handle, cluster: &Cluster, plan: &Arc<Plan>, recorder: &Recorder) -> Option<Vec<i64>> {

@@ -267,7 +267,8 @@ fn log_workload() -> Workload {
 }
 
 fn keyed_workload() -> Workload {
-    let table = KeyedTable { buckets: 1, keys: 5, merge: Merge::Replace, wal: false, deletes: true };
+    let table =
+        KeyedTable { buckets: 1, keys: 5, merge: Merge::Replace, wal: false, deletes: true, parts: 0, numbers_at_once: 0 };
     let writer = KeyedWriter {
         table: 0,
         pause_ms: 60,
@@ -278,7 +279,7 @@ fn keyed_workload() -> Workload {
         partial_per_mille: 200,
         spans_ms: Vec::new(),
     };
-    let looker = Looker { table: 0, tasks: 3, pause_ms: 50, keys_max: 2, stray_ms: 500 };
+    let looker = Looker { table: 0, tasks: 3, pause_ms: 50, keys_max: 2, stray_ms: 500, range_ms: 0, scan_ms: 0 };
     let reader = Reader { table: 0, projection: None, max_wait_ms: 100, max_bytes: 100_000, rescan_ms: 5_000 };
     Workload {
         keyed: vec![table],

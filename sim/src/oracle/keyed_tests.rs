@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::history::{DumpBatch, Outcome, Row as Read, Value};
-use floss_checker::{Batch, Cell, Change, Engine, Image, Kind, Op, Rows, Table};
+use floss_checker::{Batch, Cell, Change, Cut, Engine, Image, KeyRange, Kind, Op, Rows, Table};
 use std::sync::Arc;
 
 fn row(key: i64, value: i64) -> floss_checker::Row {
@@ -40,6 +40,17 @@ fn lookup(sent: u64, key: i64, value: Option<i64>) -> Event {
     Event::Lookup { looker: 0, bucket: 0, node: 1, sent_ns: sent * 1000, found }
 }
 
+/// All rows of one moment. Asked at event `sent`, its first answer came at event `at`.
+fn scan(sent: u64, at: u64, place: Option<i64>, pairs: &[(i64, i64)]) -> Event {
+    let found = rows(pairs).into_iter().map(|(key, row)| (key, Some(row))).collect();
+    let cut = Cut { found, range: Some(KeyRange::default()), place };
+    Event::Scan { looker: 0, bucket: 0, node: 1, sent_ns: sent * 1000, at_ns: at * 1000, what: "scan".into(), cut }
+}
+
+fn count(sent: u64, rows: u64) -> Event {
+    Event::RowCount { looker: 0, bucket: 0, node: 1, sent_ns: sent * 1000, rows }
+}
+
 fn read(offset: i64, sequence: i32, index: i32, change: Option<Change>) -> Event {
     let rows = vec![Read { offset, value: Ok(Value { writer: 1, sequence, index }), change }];
     Event::Fetch { reader: 3, bucket: 0, node: 1, from: offset, high_watermark: 3, sent_ns: 0, rows }
@@ -70,7 +81,7 @@ fn dump(node: u64, batches: Vec<DumpBatch>) -> Event {
 fn good() -> Vec<Event> {
     let table = Table { key_columns: vec![0], engine: Engine::Replace, image: Image::Full, deletes: true };
     vec![
-        Event::Start { nodes: 3, buckets: 1, keyed: [(0, table)].into() },
+        Event::Start { nodes: 3, buckets: 1, keyed: [(0, table)].into(), numbered: Default::default() },
         put(0, vec![Op::Upsert(row(1, 10))]),
         send(0),
         acked(0, 1),
@@ -137,6 +148,37 @@ fn a_lookup_beside_a_put_may_see_either_row() {
 }
 
 #[test]
+fn a_scan_or_a_count_may_be_of_any_moment_since_it_was_asked() {
+    for (place, pairs) in [(Some(4), &[(1, 11)][..]), (None, &[(1, 11)]), (Some(5), &[]), (None, &[])] {
+        assert_eq!(judge(&with(17, scan(16, 17, place, pairs))), None);
+        assert_eq!(judge(&with(19, scan(16, 17, place, pairs))), None, "it ended later than its first answer came");
+    }
+    assert_eq!(judge(&with(17, count(16, 0))), None);
+    assert_eq!(judge(&with(17, count(16, 1))), None);
+}
+
+/// Two rows, numbered by column 1.
+fn numbered(first: i64, second: i64) -> Vec<Event> {
+    let table = Table { key_columns: vec![0], engine: Engine::Replace, image: Image::Full, deletes: true };
+    let put = |sequence, key| {
+        let batch = Arc::new(Batch { ops: vec![Op::Upsert(row(key, 0))], columns: Some(vec![0]) });
+        Event::Put { writer: 1, bucket: 0, sequence, batch }
+    };
+    let log = || vec![logged(0, 0, vec![change(Kind::Insert, 1, first)]), logged(1, 1, vec![change(Kind::Insert, 2, second)])];
+    let start = Event::Start { nodes: 3, buckets: 1, keyed: [(0, table)].into(), numbered: [(0, (0, 1))].into() };
+    let events = vec![start, put(0, 1), send(0), acked(0, 1), put(1, 2), send(1), acked(1, 2), Event::Healed];
+    events.into_iter().chain((1..=3).map(|node| dump(node, log()))).collect()
+}
+
+#[test]
+fn numbers_of_rows_are_given_once() {
+    assert_eq!(judge(&numbered(7, 3)), None);
+    for (first, second) in [(7, 7), (0, 1)] {
+        assert_eq!(judge(&numbered(first, second)).map(|(oracle, _)| oracle), Some("I9"));
+    }
+}
+
+#[test]
 fn bad_histories_are_found_by_the_right_oracle() {
     let lost = || log()[..3].to_vec();
     let mut lost_put = good();
@@ -163,6 +205,12 @@ fn bad_histories_are_found_by_the_right_oracle() {
         ("a reader was told something else", "I9", with(10, read(1, 1, 0, Some(change(Kind::UpdateBefore, 1, 9))))),
         ("a stale lookup", "linear", with(17, lookup(16, 1, Some(10)))),
         ("a lookup of what never was", "linear", with(17, lookup(16, 1, Some(77)))),
+        ("a scan that leaves a row out", "linear", with(17, scan(16, 17, Some(4), &[]))),
+        ("a scan of an older state", "linear", with(17, scan(16, 17, Some(3), &[(1, 11)]))),
+        ("a scan of another state than it says", "linear", with(17, scan(16, 17, Some(5), &[(1, 11)]))),
+        ("a scan that goes on in a later state", "linear", with(19, scan(8, 10, None, &[]))),
+        ("a count of what was deleted", "linear", with(19, count(19, 1))),
+        ("a count that never was", "linear", with(17, count(16, 2))),
         ("a lookup from the future", "linear", with(4, lookup(4, 1, Some(11)))),
     ];
     for (what, expected, events) in cases {

@@ -1,10 +1,11 @@
-//! Puts and lookups of a bucket fit into the order that its changelog gives: no lookup is older than what was answered before it was
-//! asked, none sees what never came to be (I6), and no put is placed before one that had been answered.
+//! Puts and reads of a bucket fit into the order that its changelog gives: no read is older than what was answered before it was
+//! asked, none sees what never came to be (I6), and no put is placed before one that had been answered. An answer about many keys is of
+//! one single place: several keys looked up at once, a prefix, a scan (the place that it names itself), a count of rows.
 
 use super::Oracle;
 use super::replay::Replay;
 use crate::history::{BucketNo, DumpBatch, Event, Outcome, WriterNo};
-use floss_checker::{Key, Operation, Row, Table, What, check_order};
+use floss_checker::{Cut, Operation, Table, What, check_order};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -12,15 +13,8 @@ pub struct Linear {
     tables: BTreeMap<BucketNo, Table>,
     /// First send and first ack of a batch.
     puts: BTreeMap<(BucketNo, WriterNo, i32), (u64, Option<u64>)>,
-    lookups: BTreeMap<BucketNo, Vec<Lookup>>,
+    reads: BTreeMap<BucketNo, Vec<Operation>>,
     checked: BTreeSet<BucketNo>,
-}
-
-struct Lookup {
-    sent_ns: u64,
-    at_ns: u64,
-    found: Vec<(Key, Option<Row>)>,
-    name: String,
 }
 
 impl Linear {
@@ -36,15 +30,15 @@ impl Linear {
             let name = format!("put w{writer} #{sequence}");
             operations.push(Operation { asked, answered, what: What::Write { place }, name });
         }
-        for lookup in self.lookups.get(&bucket).into_iter().flatten() {
-            operations.extend(lookup.found.iter().map(|(key, value)| Operation {
-                asked: lookup.sent_ns,
-                answered: Some(lookup.at_ns),
-                what: What::Read { key: key.clone(), value: value.clone() },
-                name: lookup.name.clone(),
-            }));
-        }
+        operations.extend(self.reads.get(&bucket).into_iter().flatten().cloned());
         check_order(&replay.versions, operations).map_err(|anomaly| format!("b{bucket}: {anomaly}"))
+    }
+}
+
+impl Linear {
+    fn read(&mut self, bucket: BucketNo, asked: u64, answered: u64, what: What, name: String) {
+        let name = format!("{name} ({:.3} s)", answered as f64 / 1e9);
+        self.reads.entry(bucket).or_default().push(Operation { asked, answered: Some(answered), what, name });
     }
 }
 
@@ -65,9 +59,16 @@ impl Oracle for Linear {
                 }
             }
             Event::Lookup { looker, bucket, node, sent_ns, found } => {
-                let name = format!("lookup of l{looker} at n{node} ({:.3} s)", at_ns as f64 / 1e9);
-                let lookup = Lookup { sent_ns: *sent_ns, at_ns, found: found.clone(), name };
-                self.lookups.entry(*bucket).or_default().push(lookup);
+                let cut = Cut { found: found.iter().cloned().collect(), ..Cut::default() };
+                self.read(*bucket, *sent_ns, at_ns, What::Cut(cut), format!("lookup of l{looker} at n{node}"));
+            }
+            Event::Scan { looker, bucket, node, sent_ns, at_ns, what, cut } => {
+                let name = format!("{what} of l{looker} at n{node}");
+                self.read(*bucket, *sent_ns, *at_ns, What::Cut(cut.clone()), name);
+            }
+            Event::RowCount { looker, bucket, node, sent_ns, rows } => {
+                let name = format!("row count of l{looker} at n{node}");
+                self.read(*bucket, *sent_ns, at_ns, What::Count { rows: *rows }, name);
             }
             Event::Dump { bucket, log_start: 0, batches: Ok(batches), .. } if self.checked.insert(*bucket) => {
                 if let Some(table) = self.tables.get(bucket) {

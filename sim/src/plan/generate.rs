@@ -1,6 +1,6 @@
 //! A plan from a seed. Each probability is itself drawn per seed (swarm): runs differ in kind, not only in detail.
 
-use super::keyed::add_keyed;
+use super::keyed::{add_keyed, add_kinds};
 use super::{Action, Environment, Fault, Plan, Reader, Target, Workload, Writer};
 use crate::disk::Latency;
 use crate::draw::{Draws, Source, Stream};
@@ -20,6 +20,7 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     // A stream of its own: what log tables see does not depend on it.
     let keyed_swarm = draws.source(Stream::KeyedSwarm, 0);
     add_keyed(&mut plan.workload, &keyed_swarm);
+    add_kinds(&mut plan.workload, &draws.source(Stream::KeyedKinds, 0));
     plan.environment.rows_lost_per_mille = *keyed_swarm.pick(&[0, 0, 100, 500]);
     let recipes = Recipes::new(&swarm, &plan);
     plan.actions = recipes.actions(&draws.source(Stream::Faults, 0), heal_at_ms);

@@ -14,6 +14,16 @@ pub struct KeyedTable {
     pub wal: bool,
     /// False: deletes are ignored.
     pub deletes: bool,
+    /// The key begins with one of so many parts, by which rows are looked up together; 0 = the key has one column.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub parts: u64,
+    /// Rows have numbers given by the server, whose nodes take so many at once; 0 = they have none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub numbers_at_once: u64,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +64,12 @@ pub struct Looker {
     /// Mean pause between lookups at any node, which has to refuse if it does not lead; 0 = none of them.
     #[serde(default)]
     pub stray_ms: u64,
+    /// Mean pause between questions about many rows (prefix lookups, limit scans, row counts); 0 = none of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub range_ms: u64,
+    /// Mean pause between the calls of a scan of all rows, one after the other; 0 = none of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub scan_ms: u64,
 }
 
 /// Adds primary-key tables and their clients to a workload, or none.
@@ -72,6 +88,8 @@ pub(super) fn add_keyed(workload: &mut Workload, swarm: &Source) {
             merge,
             wal: swarm.chance(300) && merge != Merge::Aggregation,
             deletes: merge == Merge::Replace || (swarm.chance(500) && merge == Merge::Aggregation),
+            parts: 0,
+            numbers_at_once: 0,
         });
         for _ in 0..swarm.between(1, 2) {
             let partial = matches!(merge, Merge::Replace | Merge::Aggregation);
@@ -92,6 +110,8 @@ pub(super) fn add_keyed(workload: &mut Workload, swarm: &Source) {
             pause_ms: *swarm.pick(&[50, 120, 300]),
             keys_max: *swarm.pick(&[1, 3]),
             stray_ms: *swarm.pick(&[0, 100, 200]),
+            range_ms: 0,
+            scan_ms: 0,
         });
         workload.readers.push(Reader {
             table,
@@ -100,5 +120,24 @@ pub(super) fn add_keyed(workload: &mut Workload, swarm: &Source) {
             max_bytes: *swarm.pick(&[2_000, 1 << 20]),
             rescan_ms: *swarm.pick(&[0, 10_000]),
         });
+    }
+}
+
+/// Gives some of the tables keys of two columns, or numbered rows, and their lookers more to ask.
+pub(super) fn add_kinds(workload: &mut Workload, swarm: &Source) {
+    for table in &mut workload.keyed {
+        if swarm.chance(400) {
+            table.parts = swarm.between(2, 4);
+            table.keys = table.keys.div_ceil(2);
+        }
+        // Other engines refuse updates of some columns, which tables with numbered rows need.
+        let takes_numbers = matches!(table.merge, Merge::Replace | Merge::Aggregation);
+        if swarm.chance(600) && takes_numbers {
+            table.numbers_at_once = *swarm.pick(&[1, 4, 20]);
+        }
+    }
+    for looker in &mut workload.lookers {
+        looker.range_ms = *swarm.pick(&[0, 150, 400]);
+        looker.scan_ms = *swarm.pick(&[0, 60, 200, 800]);
     }
 }

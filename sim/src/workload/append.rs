@@ -1,6 +1,6 @@
 //! One writer on one bucket: batches in sequence, a few open, each sent again under its sequence until it is acked.
 
-use super::{Mode, Shared, keyed_rows, rows};
+use super::{Layout, Mode, Shared, keyed_rows, rows};
 use crate::client::{Bucket, CallError, Connection, Session, Waiting};
 use crate::draw::Source;
 use crate::history::{BucketNo, Event, Outcome, WriterNo};
@@ -146,7 +146,7 @@ impl Appender {
                 let (writer, bucket) = (self.writer, self.bucket_no);
                 self.shared.recorder.push(Event::Put { writer, bucket, sequence, batch: batch.clone() });
                 let columns = batch.columns.iter().flatten().map(|column| *column as i32).collect();
-                (keyed_rows::encode(&batch, self.writer_id, sequence), batch.ops.len() as i32, columns)
+                (keyed_rows::encode(Layout::of(table), &batch, self.writer_id, sequence), batch.ops.len() as i32, columns)
             }
         };
         Open { bytes, records, columns, in_flight: false, sends: 0, not_before: Instant::now() }

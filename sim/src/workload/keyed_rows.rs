@@ -1,68 +1,53 @@
 //! Rows of primary-key tables: what is written, and back from stored rows and changelog batches. Changelogs are decoded with arrow-rs,
 //! stored rows with the wire format's own rows: neither shares code with what decides in the server.
 
+use super::layout::Layout;
 use super::rows;
 use crate::draw::Source;
 use crate::history::{Value, WriterNo};
 use crate::plan::{KeyedTable, KeyedWriter, Merge};
-use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType as Arrow, Field, Schema};
+use arrow_array::{Array, Int8Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
-use floss_checker::{Batch, Cell, Change, Engine, Function, Image, Kind, Op, Row, Table};
+use floss_checker::{Batch, Cell, Change, Engine, Function, Image, Key, Kind, Op, Row, Table};
 use floss_protocol::ids::SchemaId;
-use floss_protocol::kv_batch::{KvBatchBuilder, split_value};
+use floss_protocol::kv_batch::{KvBatchBuilder, ValueRecords, split_value};
 use floss_protocol::log_batch::{ChangeType, LogBatch};
 use floss_protocol::row::{self, decode_compacted_row, encode_compacted_row, encode_key};
-use floss_protocol::schema::{DataType, TypeKind};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// Column 0 is the key, 1 says who wrote the row, 2 is the version, 3 a sum, 4 a text that may be null.
-const COLUMNS: [(&str, &str); 5] =
-    [("id", "INTEGER"), ("stamp", "STRING"), ("version", "BIGINT"), ("amount", "BIGINT"), ("note", "STRING")];
-/// How an aggregating table treats them.
-const FUNCTIONS: [(&str, Function); 5] = [
-    ("last_value", Function::Last),
-    ("last_value", Function::Last),
-    ("max", Function::Max),
-    ("sum", Function::Sum),
-    ("last_value_ignore_nulls", Function::LastNonNull),
-];
-const VERSION: usize = 2;
-/// What partial updates speak of.
-const PARTS: [&[usize]; 4] = [&[0, 1, 3], &[0, 2, 4], &[0, 1], &[0]];
+/// Numbered rows are those of new keys: after so many batches of a writer its keys move on by one. They come round, so that all of
+/// them take one byte and are ordered as their numbers are.
+const KEYS_MOVE_ON_AFTER: u64 = 6;
+const KEYS_COME_ROUND_AT: u64 = 100;
 
 /// The descriptor that CreateTable takes.
 pub fn table_json(table: &KeyedTable) -> String {
-    let column = |(at, (name, kind)): (usize, &(&str, &str))| {
-        let nullable = if at == 0 { r#","nullable":false"# } else { "" };
-        let function = match table.merge {
-            Merge::Aggregation if at > 0 => format!(r#","agg_function":{{"type":"{}"}}"#, FUNCTIONS[at].0),
-            _ => String::new(),
-        };
-        format!(r#"{{"name":"{name}","data_type":{{"type":"{kind}"{nullable}}},"id":{at}{function}}}"#)
-    };
-    let columns: Vec<String> = COLUMNS.iter().enumerate().map(column).collect();
-    let mut properties = BTreeMap::from([("table.log.arrow.compression.type", "NONE")]);
+    let layout = Layout::of(table);
+    let mut properties = BTreeMap::from([("table.log.arrow.compression.type", "NONE".to_owned())]);
+    let mut set = |key, value: &str| drop(properties.insert(key, value.to_owned()));
     if table.wal {
-        properties.insert("table.changelog.image", "WAL");
+        set("table.changelog.image", "WAL");
+    }
+    if table.numbers_at_once > 0 {
+        set("table.auto-increment.cache-size", &table.numbers_at_once.to_string());
     }
     match table.merge {
         Merge::Replace => {}
-        Merge::FirstRow => drop(properties.insert("table.merge-engine", "first_row")),
+        Merge::FirstRow => set("table.merge-engine", "first_row"),
         Merge::Versioned => {
-            properties.insert("table.merge-engine", "versioned");
-            properties.insert("table.merge-engine.versioned.ver-column", COLUMNS[VERSION].0);
+            set("table.merge-engine", "versioned");
+            set("table.merge-engine.versioned.ver-column", layout.columns[layout.version()].name);
         }
         Merge::Aggregation => {
-            properties.insert("table.merge-engine", "aggregation");
-            properties.insert("table.delete.behavior", if table.deletes { "ALLOW" } else { "IGNORE" });
+            set("table.merge-engine", "aggregation");
+            set("table.delete.behavior", if table.deletes { "ALLOW" } else { "IGNORE" });
         }
     }
     let properties: Vec<String> = properties.iter().map(|(key, value)| format!(r#""{key}":"{value}""#)).collect();
     format!(
-        r#"{{"version":1,"schema":{{"version":1,"columns":[{}],"primary_key":["id"],"highest_field_id":4}},"partition_key":[],"bucket_key":[],"bucket_count":{},"properties":{{{}}},"custom_properties":{{}}}}"#,
-        columns.join(","),
+        r#"{{"version":1,"schema":{},"partition_key":[],"bucket_key":[{}],"bucket_count":{},"properties":{{{}}},"custom_properties":{{}}}}"#,
+        layout.json(table.merge == Merge::Aggregation),
+        if table.parts > 0 { r#""part""# } else { "" },
         table.buckets,
         properties.join(",")
     )
@@ -70,76 +55,75 @@ pub fn table_json(table: &KeyedTable) -> String {
 
 /// The same rules for the checkers.
 pub fn rules(table: &KeyedTable) -> Table {
+    let layout = Layout::of(table);
     let engine = match table.merge {
         Merge::Replace => Engine::Replace,
         Merge::FirstRow => Engine::FirstRow,
-        Merge::Versioned => Engine::Versioned(VERSION),
-        Merge::Aggregation => Engine::Aggregation(FUNCTIONS.iter().map(|(_, function)| *function).collect()),
+        Merge::Versioned => Engine::Versioned(layout.version()),
+        Merge::Aggregation => {
+            let of = |column: &super::layout::Column| column.function.map_or(Function::LastNonNull, |(_, function)| function);
+            Engine::Aggregation(layout.columns.iter().map(of).collect())
+        }
     };
     let image = if table.wal { Image::Wal } else { Image::Full };
-    Table { key_columns: vec![0], engine, image, deletes: table.deletes }
+    Table { key_columns: (0..layout.key_len).collect(), engine, image, deletes: table.deletes }
+}
+
+/// One of the keys that a writer uses by the time of its batch `sequence`.
+fn draw_key(draws: &Source, table: &KeyedTable, sequence: i32) -> Key {
+    let moved = if table.numbers_at_once > 0 { sequence as u64 / KEYS_MOVE_ON_AFTER } else { 0 };
+    let id = Cell::Int(((draws.below(table.keys) + moved) % KEYS_COME_ROUND_AT) as i64);
+    if table.parts == 0 { vec![id] } else { vec![Layout::part(draws.below(table.parts)), id] }
+}
+
+/// One of all the keys there may be.
+pub fn any_key(draws: &Source, table: &KeyedTable) -> Key {
+    draw_key(draws, table, if table.numbers_at_once > 0 { draws.below(KEYS_MOVE_ON_AFTER * 50) as i32 } else { 0 })
 }
 
 /// The next batch of a writer.
 pub fn draw_batch(draws: &Source, table: &KeyedTable, plan: &KeyedWriter, writer: WriterNo, sequence: i32) -> Batch {
-    let columns = draws.chance(plan.partial_per_mille).then(|| draws.pick(&PARTS).to_vec());
+    let layout = Layout::of(table);
+    let partial = draws.chance(plan.partial_per_mille).then(|| layout.partial(draws.below(layout.partial_kinds())));
+    let columns = partial.or_else(|| layout.settable());
     let records = draws.between(1, plan.records_max) as i32;
     let op = |index| {
-        let key = Cell::Int(draws.below(table.keys) as i64);
+        let key = draw_key(draws, table, sequence);
         if draws.chance(plan.delete_per_mille) {
-            return Op::Delete(vec![key]);
+            return Op::Delete(key);
         }
         let letter = (b'a' + (index % 26) as u8) as char;
         let text = letter.to_string().repeat(draws.below(plan.text_bytes_max + 1) as usize);
         let number = |end| Cell::Int(draws.below(end) as i64);
         let note = if draws.chance(300) { Cell::Null } else { Cell::Text(format!("n{sequence}{text}")) };
         let stamp = Cell::Text(format!("{}:{text}", Value { writer, sequence, index }));
-        Op::Upsert(vec![key, stamp, number(5), number(100), note])
+        let values = [stamp, number(5), number(100), note];
+        Op::Upsert(key.into_iter().chain(values).chain(layout.numbered.map(|_| Cell::Null)).collect())
     };
     Batch { ops: (0..records).map(op).collect(), columns }
 }
 
-fn types() -> Vec<DataType> {
-    let kind = |name: &str| match name {
-        "INTEGER" => TypeKind::Int,
-        "BIGINT" => TypeKind::BigInt,
-        _ => TypeKind::String,
-    };
-    COLUMNS.iter().enumerate().map(|(at, (_, name))| DataType { kind: kind(name), nullable: at > 0 }).collect()
-}
-
-fn wire(cell: &Cell, kind: &TypeKind) -> row::Value {
-    match (cell, kind) {
-        (Cell::Null, _) => row::Value::Null,
-        (Cell::Int(number), TypeKind::Int) => row::Value::Int(*number as i32),
-        (Cell::Int(number), _) => row::Value::BigInt(*number),
-        (Cell::Text(text), _) => row::Value::Text(text.clone()),
-    }
-}
-
-/// A key on the wire and in the store.
-pub fn key_bytes(key: &[Cell]) -> Bytes {
-    let types = types();
-    let values = [wire(&key[0], &types[0].kind)];
-    encode_key(&values, &[&types[0]], None).expect("a number is a key").into()
+/// A key on the wire and in the store, or the first cells of one.
+pub fn key_bytes(layout: &Layout, key: &[Cell]) -> Bytes {
+    let values: Vec<row::Value> = key.iter().enumerate().map(|(at, cell)| layout.wire(at, cell)).collect();
+    let types: Vec<_> = layout.types[..key.len()].iter().collect();
+    encode_key(&values, &types, None).expect("numbers are keys").into()
 }
 
 /// The wire form of a batch.
-pub fn encode(batch: &Batch, writer_id: i64, sequence: i32) -> Bytes {
-    let types = types();
+pub fn encode(layout: &Layout, batch: &Batch, writer_id: i64, sequence: i32) -> Bytes {
     let mut builder = KvBatchBuilder::new(SchemaId(1));
     (builder.writer_id, builder.batch_sequence) = (writer_id, sequence);
     for op in &batch.ops {
         match op {
-            Op::Delete(key) => _ = builder.delete(&key_bytes(key)),
+            Op::Delete(key) => _ = builder.delete(&key_bytes(layout, key)),
             Op::Upsert(row) => {
-                let speaks_of = |at: &usize| batch.columns.as_ref().is_none_or(|columns| columns.contains(at));
+                let speaks_of = |at: usize| batch.columns.as_ref().is_none_or(|columns| columns.contains(&at));
                 // Columns that are not spoken of are null on the wire.
-                let cell = |(at, cell): (usize, &Cell)| if speaks_of(&at) { cell.clone() } else { Cell::Null };
-                let cells: Row = row.iter().enumerate().map(cell).collect();
-                let values: Vec<row::Value> = cells.iter().zip(&types).map(|(cell, of)| wire(cell, &of.kind)).collect();
-                let bytes = encode_compacted_row(&values, types.iter()).expect("cells fit their columns");
-                builder.upsert(&key_bytes(&row[..1]), &bytes);
+                let value = |(at, cell): (usize, &Cell)| if speaks_of(at) { layout.wire(at, cell) } else { row::Value::Null };
+                let values: Vec<row::Value> = row.iter().enumerate().map(value).collect();
+                let bytes = encode_compacted_row(&values, layout.types.iter()).expect("cells fit their columns");
+                builder.upsert(&key_bytes(layout, &row[..layout.key_len]), &bytes);
             }
         }
     }
@@ -147,18 +131,31 @@ pub fn encode(batch: &Batch, writer_id: i64, sequence: i32) -> Bytes {
 }
 
 /// A stored row, as lookups return it.
-pub fn decode_value(value: &Bytes) -> Result<Row, String> {
+pub fn decode_value(layout: &Layout, value: &Bytes) -> Result<Row, String> {
     let (schema, bytes) = split_value(value).map_err(|error| error.to_string())?;
+    decode_row(layout, schema, &bytes)
+}
+
+/// The rows of a value batch, as scans return them.
+pub fn decode_values(layout: &Layout, batch: &Bytes) -> Result<Vec<Row>, String> {
+    let records = ValueRecords::new(batch).map_err(|error| error.to_string())?;
+    let row =
+        |record: Result<(SchemaId, Bytes), _>| record.map_err(|error: floss_protocol::kv_batch::KvBatchError| error.to_string());
+    records.map(|record| row(record).and_then(|(schema, bytes)| decode_row(layout, schema, &bytes))).collect()
+}
+
+fn decode_row(layout: &Layout, schema: SchemaId, bytes: &Bytes) -> Result<Row, String> {
     if schema != SchemaId(1) {
         return Err(format!("a row of schema {}", schema.0));
     }
-    let values = decode_compacted_row(&bytes, types().iter()).map_err(|error| error.to_string())?;
+    let values = decode_compacted_row(bytes, layout.types.iter()).map_err(|error| error.to_string())?;
     values.iter().map(cell).collect()
 }
 
 fn cell(value: &row::Value) -> Result<Cell, String> {
     Ok(match value {
         row::Value::Null => Cell::Null,
+        row::Value::TinyInt(number) => Cell::Int(i64::from(*number as u8)),
         row::Value::Int(number) => Cell::Int(i64::from(*number)),
         row::Value::BigInt(number) => Cell::Int(*number),
         row::Value::Text(text) => Cell::Text(text.clone()),
@@ -167,7 +164,7 @@ fn cell(value: &row::Value) -> Result<Cell, String> {
 }
 
 /// What a batch of a changelog says. Errors: it does not decode.
-pub fn decode_changes(batch: &LogBatch) -> Result<Vec<Change>, String> {
+pub fn decode_changes(layout: &Layout, batch: &LogBatch) -> Result<Vec<Change>, String> {
     if batch.computed_crc() != batch.header().crc {
         return Err("wrong crc".to_owned());
     }
@@ -176,20 +173,11 @@ pub fn decode_changes(batch: &LogBatch) -> Result<Vec<Change>, String> {
         return Ok(Vec::new());
     }
     let kinds = batch.change_types().map_err(|error| error.to_string())?;
-    let columns = rows::read(batch, schema())?;
+    let columns = rows::read(batch, layout.arrow.clone())?;
     if kinds.len() != count || columns.num_rows() != count {
         return Err(format!("{} change types and {} rows, the header says {count}", kinds.len(), columns.num_rows()));
     }
     (0..count).map(|row| Ok(Change { kind: kind(kinds[row])?, row: row_at(&columns, row)? })).collect()
-}
-
-fn schema() -> Arc<Schema> {
-    let kind = |name: &str| match name {
-        "INTEGER" => Arrow::Int32,
-        "BIGINT" => Arrow::Int64,
-        _ => Arrow::Utf8,
-    };
-    Arc::new(Schema::new(COLUMNS.iter().map(|(name, of)| Field::new(*name, kind(of), true)).collect::<Vec<_>>()))
 }
 
 fn kind(byte: u8) -> Result<Kind, String> {
@@ -209,10 +197,11 @@ fn row_at(columns: &RecordBatch, row: usize) -> Result<Row, String> {
         if column.is_null(row) {
             return Ok(Cell::Null);
         }
+        let tiny = any.downcast_ref::<Int8Array>().map(|of| Cell::Int(i64::from(of.value(row) as u8)));
         let int = any.downcast_ref::<Int32Array>().map(|of| Cell::Int(i64::from(of.value(row))));
         let long = any.downcast_ref::<Int64Array>().map(|of| Cell::Int(of.value(row)));
         let text = any.downcast_ref::<StringArray>().map(|of| Cell::Text(of.value(row).to_owned()));
-        int.or(long).or(text).ok_or_else(|| format!("a column of {:?}", column.data_type()))
+        tiny.or(int).or(long).or(text).ok_or_else(|| format!("a column of {:?}", column.data_type()))
     };
     columns.columns().iter().map(|column| cell(column.as_ref())).collect()
 }
@@ -225,16 +214,27 @@ mod tests {
     use floss_protocol::schema::TableDescriptor;
 
     fn table(merge: Merge) -> KeyedTable {
-        KeyedTable { buckets: 2, keys: 3, merge, wal: false, deletes: merge == Merge::Replace }
+        KeyedTable { buckets: 2, keys: 3, merge, wal: false, deletes: merge == Merge::Replace, parts: 0, numbers_at_once: 0 }
+    }
+
+    /// Each kind of columns.
+    fn tables(merge: Merge) -> Vec<KeyedTable> {
+        let kinds = [(0, 0), (3, 0), (0, 5), (4, 7)];
+        kinds
+            .iter()
+            .map(|(parts, numbers_at_once)| KeyedTable { parts: *parts, numbers_at_once: *numbers_at_once, ..table(merge) })
+            .collect()
     }
 
     #[test]
     fn the_descriptors_are_some() {
-        for merge in [Merge::Replace, Merge::FirstRow, Merge::Versioned, Merge::Aggregation] {
-            let mut parsed = TableDescriptor::from_json(table_json(&table(merge)).as_bytes()).unwrap();
+        for table in [Merge::Replace, Merge::FirstRow, Merge::Versioned, Merge::Aggregation].into_iter().flat_map(tables) {
+            let mut parsed = TableDescriptor::from_json(table_json(&table).as_bytes()).unwrap();
             parsed.complete(1, 3).unwrap();
             assert_eq!(parsed.bucket_count, Some(2));
             assert!(parsed.has_primary_key());
+            assert_eq!(parsed.schema.auto_increment_column().is_some(), table.numbers_at_once > 0);
+            assert_eq!(parsed.schema.primary_key().len(), rules(&table).key_columns.len());
         }
     }
 
@@ -251,20 +251,41 @@ mod tests {
             spans_ms: Vec::new(),
         };
         let draws = Draws::new(5).source(Stream::KeyedWriter, 0);
-        for sequence in 0..50 {
-            let batch = draw_batch(&draws, &table(Merge::Replace), &plan, 4, sequence);
-            let read = KvBatch::read(&encode(&batch, 77, sequence)).unwrap();
+        for (table, sequence) in tables(Merge::Replace).iter().flat_map(|table| (0..50).map(move |sequence| (table, sequence))) {
+            let layout = Layout::of(table);
+            let batch = draw_batch(&draws, table, &plan, 4, sequence);
+            let read = KvBatch::read(&encode(layout, &batch, 77, sequence)).unwrap();
             read.validate().unwrap();
+            let mut values = floss_protocol::kv_batch::ValueBatchBuilder::default();
+            let mut rows = Vec::new();
             for (op, record) in batch.ops.iter().zip(read.records()) {
                 let record = record.unwrap();
                 match (op, record.row) {
-                    (Op::Delete(key), None) => assert_eq!(record.key, key_bytes(key)),
+                    (Op::Delete(key), None) => assert_eq!(record.key, key_bytes(layout, key)),
                     (Op::Upsert(row), Some(bytes)) => {
-                        assert_eq!(decode_value(&join_value(SchemaId(1), &bytes)).unwrap(), *row);
-                        assert_eq!(record.key, key_bytes(&row[..1]));
+                        let value = join_value(SchemaId(1), &bytes);
+                        assert_eq!(decode_value(layout, &value).unwrap(), *row);
+                        assert_eq!(record.key, key_bytes(layout, &layout.key(row)));
+                        values.push(&value);
+                        rows.push(row.clone());
                     }
                     other => panic!("{other:?}"),
                 }
+            }
+            assert_eq!(decode_values(layout, &values.build()), Ok(rows));
+        }
+    }
+
+    /// What the checkers take for the order of keys is that of their bytes, and parts begin them.
+    #[test]
+    fn keys_are_ordered_as_their_bytes_are() {
+        for table in tables(Merge::Replace) {
+            let layout = Layout::of(&table);
+            let draws = Draws::new(6).source(Stream::Looker, 0);
+            let keys: Vec<Key> = (0..200).map(|sequence| draw_key(&draws, &table, 7 * sequence)).collect();
+            for (one, other) in keys.iter().zip(&keys[1..]) {
+                assert_eq!(one.cmp(other), key_bytes(layout, one).cmp(&key_bytes(layout, other)), "{one:?} {other:?}");
+                assert!(key_bytes(layout, one).starts_with(&key_bytes(layout, &one[..layout.key_len - 1])));
             }
         }
     }

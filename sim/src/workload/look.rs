@@ -2,14 +2,14 @@
 //! others: a leader that was frozen must not answer as if nothing had happened meanwhile.
 
 use super::append::refresh;
-use super::{Shared, keyed_rows, table_name};
+use super::{Layout, Shared, keyed_rows, table_name};
 use crate::client::{Bucket, CallError, Connection, Session};
 use crate::draw::{Draws, Source, Stream};
-use crate::history::{BucketNo, Event};
+use crate::history::{BucketNo, Event, NodeNo};
 use crate::plan::{KeyedTable, Looker};
 use crate::recorder::now_ns;
 use bytes::Bytes;
-use floss_checker::{Cell, Key, Row};
+use floss_checker::{Key, Row};
 use floss_protocol::error_code::{ErrorCode, Retry};
 use floss_protocol::rpc::{LookupRequest, LookupResponse, PbLookupReqForBucket};
 use floss_raft::env::runtime::{spawn, time};
@@ -18,20 +18,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_millis(3_000);
+pub(super) const PATIENCE: Duration = Duration::from_millis(3_000);
 /// Longer than the longest pause.
 const STRAY_PATIENCE: Duration = Duration::from_millis(8_000);
 /// Stray lookups under way at once.
 const STRAY_MAX: usize = 32;
 
-struct Looking {
-    shared: Arc<Shared>,
-    session: Arc<Session>,
-    plan: Looker,
-    table: KeyedTable,
-    looker: u32,
-    draws: Source,
-    nodes: Vec<String>,
+pub(super) struct Looking {
+    pub shared: Arc<Shared>,
+    pub session: Arc<Session>,
+    pub plan: Looker,
+    pub table: KeyedTable,
+    pub looker: u32,
+    pub draws: Source,
+    pub nodes: Vec<String>,
 }
 
 /// A question about one bucket.
@@ -64,6 +64,12 @@ pub async fn run_looker(shared: Arc<Shared>, number: u32, nodes: Vec<String>) {
         nodes: nodes.clone(),
     };
     let mut tasks: Vec<_> = (0..plan.tasks).map(|task| spawn(looking(2 + task, &session).run())).collect();
+    if plan.range_ms > 0 {
+        tasks.push(spawn(looking(253, &session).run_ranges()));
+    }
+    if plan.scan_ms > 0 {
+        tasks.push(spawn(looking(254, &session).run_scans()));
+    }
     if plan.stray_ms > 0 {
         tasks.push(spawn(Arc::new(looking(255, &strays)).run_strays()));
     }
@@ -105,12 +111,26 @@ impl Looking {
     }
 
     fn question(&self) -> Question {
+        let (bucket, bucket_no) = self.bucket();
+        let count = self.draws.between(1, self.plan.keys_max);
+        let keys = (0..count).map(|_| keyed_rows::any_key(&self.draws, &self.table)).collect();
+        Question { bucket, bucket_no, keys }
+    }
+
+    /// Any bucket of the table.
+    pub fn bucket(&self) -> (Bucket, BucketNo) {
         let buckets = self.shared.plan.buckets_of(self.plan.table);
         let at = self.draws.below(u64::from(buckets.end - buckets.start)) as u32;
-        let count = self.draws.between(1, self.plan.keys_max);
-        let keys = (0..count).map(|_| vec![Cell::Int(self.draws.below(self.table.keys) as i64)]).collect();
-        let bucket = Bucket { table_id: self.shared.table_ids[self.plan.table], bucket: at as i32 };
-        Question { bucket, bucket_no: buckets.start + at, keys }
+        (Bucket { table_id: self.shared.table_ids[self.plan.table], bucket: at as i32 }, buckets.start + at)
+    }
+
+    pub fn layout(&self) -> &'static Layout {
+        Layout::of(&self.table)
+    }
+
+    /// The number of the node with this address.
+    pub fn node(&self, address: &str) -> NodeNo {
+        1 + self.nodes.iter().position(|node| node == address).unwrap_or(0) as u64
     }
 
     /// One lookup at the leader; false if something calls for fresh metadata.
@@ -124,22 +144,22 @@ impl Looking {
     /// False if there was no clear answer.
     async fn ask(&self, address: &str, connection: Connection, question: Question, patience: Duration) -> bool {
         let Question { bucket: Bucket { table_id, bucket: bucket_id }, bucket_no, keys } = question;
-        let key_bytes = keys.iter().map(|key| keyed_rows::key_bytes(key)).collect();
+        let key_bytes = keys.iter().map(|key| keyed_rows::key_bytes(self.layout(), key)).collect();
         let buckets_req = vec![PbLookupReqForBucket { bucket_id, keys: key_bytes, ..Default::default() }];
         let sent_ns = now_ns();
         let waiting = connection.send(LookupRequest { table_id, buckets_req, ..Default::default() });
         let found = match waiting.answer(patience).await {
-            Ok(response) => self.found(address, keys, response),
+            Ok(response) => self.looked_up(address, keys, response),
             Err(CallError::Refused { code, message }) => self.refused(address, code, message),
             Err(_) => None,
         };
         let Some(found) = found else { return false };
-        let node = 1 + self.nodes.iter().position(|node| node == address).unwrap_or(0) as u64;
-        self.shared.recorder.push(Event::Lookup { looker: self.looker, bucket: bucket_no, node, sent_ns, found });
+        let (looker, node) = (self.looker, self.node(address));
+        self.shared.recorder.push(Event::Lookup { looker, bucket: bucket_no, node, sent_ns, found });
         true
     }
 
-    fn found(&self, address: &str, keys: BTreeSet<Key>, response: LookupResponse) -> Option<Vec<(Key, Option<Row>)>> {
+    fn looked_up(&self, address: &str, keys: BTreeSet<Key>, response: LookupResponse) -> Option<Vec<(Key, Option<Row>)>> {
         let [bucket] = &response.buckets_resp[..] else {
             return self.broken(address, format!("{} buckets for one", response.buckets_resp.len()));
         };
@@ -149,7 +169,7 @@ impl Looking {
         if bucket.values.len() != keys.len() {
             return self.broken(address, format!("{} values for {} keys", bucket.values.len(), keys.len()));
         }
-        let row = |value: &Bytes| keyed_rows::decode_value(value);
+        let row = |value: &Bytes| keyed_rows::decode_value(self.layout(), value);
         let rows: Result<Vec<Option<Row>>, String> =
             bucket.values.iter().map(|value| value.values.as_ref().map(row).transpose()).collect();
         match rows {
@@ -158,7 +178,8 @@ impl Looking {
         }
     }
 
-    fn refused<T>(&self, address: &str, code: i32, message: String) -> Option<T> {
+    /// Errors that every client tries again after are fine, others a finding.
+    pub fn refused<T>(&self, address: &str, code: i32, message: String) -> Option<T> {
         let fleeting = ErrorCode::from_code(code).is_some_and(|error| error.retry() == Retry::EveryClient);
         if !fleeting {
             self.broken::<T>(address, format!("code={code} {message}"));
@@ -166,8 +187,9 @@ impl Looking {
         None
     }
 
-    fn broken<T>(&self, address: &str, what: String) -> Option<T> {
-        let what = format!("{address} answered a lookup of l{} with {what}", self.looker);
+    /// An answer that no client can live with.
+    pub fn broken<T>(&self, address: &str, what: String) -> Option<T> {
+        let what = format!("{address} answered l{} with {what}", self.looker);
         self.shared.recorder.push(Event::Broken { what });
         None
     }

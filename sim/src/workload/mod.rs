@@ -2,12 +2,15 @@
 
 mod append;
 pub mod keyed_rows;
+mod layout;
 mod look;
+mod range;
 mod reader;
 pub mod rows;
 mod tables;
 mod writer;
 
+pub use layout::Layout;
 pub use look::run_looker;
 pub use reader::run_reader;
 pub use tables::create_tables;

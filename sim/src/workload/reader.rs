@@ -1,7 +1,7 @@
 //! A reader process: scans all buckets of its table, like a log scanner: one fetch per leader at a time, long polls.
 
 use super::append::refresh;
-use super::{Mode, Shared, rows, table_name};
+use super::{Layout, Mode, Shared, rows, table_name};
 use crate::client::{Bucket, CallError, Session, Waiting};
 use crate::draw::{Draws, Stream};
 use crate::history::{BucketNo, Event, Row};
@@ -217,11 +217,11 @@ impl Scan {
     }
 
     fn batch_rows(&self, bucket: BucketNo, batch: &LogBatch, base: i64) -> Vec<Row> {
-        if self.shared.plan.keyed_of(bucket).is_none() {
+        let Some(table) = self.shared.plan.keyed_of(bucket) else {
             let values = rows::decode(bucket, batch, self.plan.projection.as_deref());
             return values.into_iter().zip(base..).map(|(value, offset)| Row { offset, value, change: None }).collect();
-        }
-        let (values, changes) = self.shared.recorder.changelog_rows(batch);
+        };
+        let (values, changes) = self.shared.recorder.changelog_rows(Layout::of(table), batch);
         let mut changes = changes.into_iter();
         values.into_iter().zip(base..).map(|(value, offset)| Row { offset, value, change: changes.next() }).collect()
     }
