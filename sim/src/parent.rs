@@ -20,6 +20,8 @@ pub const STORY: &str = "story.txt";
 pub const PAGE: &str = "report.html";
 pub const PERFETTO: &str = "perfetto.json";
 pub const AGAIN: &str = "command.txt";
+/// For `floss-jepsen check`.
+pub const HISTORY: &str = "history.jsonl";
 
 /// What a child writes beside its trace. `cpu_ms` is the only part that may differ between two runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

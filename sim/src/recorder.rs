@@ -2,7 +2,7 @@
 
 use crate::history::{BucketNo, Event, Outcome, Value, WriterNo};
 use crate::oracle::{Oracles, Violation};
-use crate::report::Timeline;
+use crate::report::{History, Timeline};
 use crate::workload::{Layout, keyed_rows};
 use floss_checker::Change;
 use floss_protocol::log_batch::LogBatch;
@@ -48,6 +48,8 @@ pub struct Recorded {
     pub counts: Counts,
     pub violation: Option<Violation>,
     pub timeline: Timeline,
+    /// In the format that all harnesses share.
+    pub history: Vec<floss_checker::history::Event>,
 }
 
 #[derive(Default)]
@@ -63,6 +65,7 @@ struct State {
     violation: Option<Violation>,
     progress: Progress,
     timeline: Timeline,
+    history: History,
     /// Writer ids of the cluster.
     writers: BTreeMap<i64, WriterNo>,
 }
@@ -90,6 +93,7 @@ impl Recorder {
         writeln!(state.trace, "{at_ns} {text}").expect("a string takes everything");
         count(&mut state.counts, &event);
         state.progress.observe(&event);
+        state.history.observe(at_ns, &event);
         state.timeline.observe(at_ns, &event, text);
         if state.violation.is_some() {
             return;
@@ -167,12 +171,18 @@ impl Recorder {
         if state.violation.is_none() {
             state.violation = state.oracles.finish(at_ns).err();
         }
+        // A second opinion about the whole: another code, and a search that asks no log.
+        if state.violation.is_none() {
+            let judged = state.history.judge();
+            state.violation = judged.err().map(|what| Violation { oracle: "history", at_ns, what });
+        }
         state.counts.checks = state.oracles.checks();
         Recorded {
             trace: std::mem::take(&mut state.trace),
             counts: state.counts.clone(),
             violation: state.violation.clone(),
             timeline: std::mem::take(&mut state.timeline),
+            history: std::mem::take(&mut state.history).into_events(),
         }
     }
 }

@@ -7,6 +7,7 @@ use floss_sim::plan::{Plan, generate};
 use floss_sim::report;
 use floss_sim::run::run_plan;
 use std::fs;
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ pub fn run(child: &Child) -> anyhow::Result<ExitCode> {
         fs::write(file(parent::PAGE), report::page(&plan, &recorded.timeline, violation, again))?;
         fs::write(file(parent::PERFETTO), serde_json::to_vec(&report::perfetto(&recorded.timeline, violation))?)?;
         fs::write(file(parent::AGAIN), format!("{again}\n"))?;
+        floss_checker::history::write(&recorded.history, BufWriter::new(fs::File::create(file(parent::HISTORY))?))?;
     }
     let red = violation.is_some();
     let result = ChildResult {

@@ -32,7 +32,7 @@ use std::fmt;
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I13`, `linear`, `protocol`, `liveness`, or `panic`.
+    /// `I1` to `I13`, `linear`, `protocol`, `liveness`, `history` (all of it once more, at the end), or `panic`.
     pub oracle: &'static str,
     pub at_ns: u64,
     pub what: String,
