@@ -1,7 +1,7 @@
 //! A history, sorted by what it speaks of: batches with their attempts, answered fetches and lookups, logs.
 
 use crate::anomaly::Found;
-use crate::history::{Answer, Bucket, Event, Logged, Outcome, Request, Seen, Source, Writer};
+use crate::history::{Answer, Bucket, Event, Logged, Numbered, Outcome, Request, Seen, Source, Writer};
 use crate::table::{Batch, Key, Row, Table};
 use crate::verdict::Counts;
 use std::collections::BTreeMap;
@@ -53,6 +53,26 @@ pub(crate) struct Lookup<'a> {
     pub rows: &'a [Option<Row>],
 }
 
+/// Rows whose keys begin with `prefix`, up to `last`.
+pub(crate) struct Scan<'a> {
+    pub process: u64,
+    pub bucket: Bucket,
+    pub asked: u64,
+    pub at: u64,
+    pub prefix: &'a Key,
+    pub last: Option<&'a Key>,
+    pub place: Option<i64>,
+    pub rows: &'a [Row],
+}
+
+pub(crate) struct Count {
+    pub process: u64,
+    pub bucket: Bucket,
+    pub asked: u64,
+    pub at: u64,
+    pub rows: u64,
+}
+
 pub(crate) struct Dump<'a> {
     pub by: Source,
     pub start: i64,
@@ -71,10 +91,13 @@ pub(crate) struct Held<'a> {
 #[derive(Default)]
 pub(crate) struct Facts<'a> {
     pub tables: BTreeMap<Bucket, &'a Table>,
+    pub numbered: BTreeMap<Bucket, Numbered>,
     pub batches: BTreeMap<(Writer, i64), Sent<'a>>,
     /// By the time of the answer.
     pub fetches: Vec<Fetch<'a>>,
     pub lookups: Vec<Lookup<'a>>,
+    pub scans: Vec<Scan<'a>>,
+    pub counted: Vec<Count>,
     pub dumps: BTreeMap<Bucket, Vec<Dump<'a>>>,
     pub held: Vec<Held<'a>>,
     pub counts: Counts,
@@ -97,7 +120,10 @@ impl<'a> Facts<'a> {
         let mut asked: BTreeMap<u64, Asked<'a>> = BTreeMap::new();
         for event in events {
             match event {
-                Event::Start { tables } => facts.tables.extend(tables.iter().map(|(bucket, table)| (*bucket, table))),
+                Event::Start { tables, numbered } => {
+                    facts.tables.extend(tables.iter().map(|(bucket, table)| (*bucket, table)));
+                    facts.numbered.extend(numbered);
+                }
                 Event::Invoke { at, op, process, bucket, request } => {
                     let one = Asked { at: *at, process: *process, bucket: *bucket, request, answered: false };
                     facts.ask(&one);
@@ -160,7 +186,7 @@ impl<'a> Facts<'a> {
         let (writer, sequence, content) = match one.request {
             Request::Append { writer, sequence, rows } => (*writer, *sequence, Content::Rows(*rows)),
             Request::Put { writer, sequence, batch } => (*writer, *sequence, Content::Put(batch)),
-            Request::Fetch { .. } | Request::Lookup { .. } => return,
+            _ => return,
         };
         let new = Sent { bucket: one.bucket, content, invoked: one.at, acked: None, place: None, attempts: 0, failed: 0 };
         let sent = self.batches.entry((writer, sequence)).or_insert(new);
@@ -182,20 +208,36 @@ impl<'a> Facts<'a> {
                 self.sent(*writer, *sequence, at, outcome, found);
             }
             (_, Outcome::Fail(_) | Outcome::Unknown(_)) => self.counts.unanswered += 1,
-            (Request::Fetch { from, fresh }, Outcome::Ok(Answer::Fetched { high_watermark, rows })) => {
-                let Some(bucket) = one.bucket else { return self.doubt(|| "a fetch names no bucket".to_owned()) };
+            (request, Outcome::Ok(answer)) => {
+                let Some(bucket) = one.bucket else { return self.doubt(|| format!("{request:?} names no bucket")) };
+                self.read(one, bucket, at, answer);
+            }
+        }
+    }
+
+    fn read(&mut self, one: &Asked<'a>, bucket: Bucket, at: u64, answer: &'a Answer) {
+        let (process, asked) = (one.process, one.at);
+        match (one.request, answer) {
+            (Request::Fetch { from, fresh }, Answer::Fetched { high_watermark, rows }) => {
                 let (from, fresh, high_watermark) = (*from, *fresh, *high_watermark);
                 self.counts.fetches += 1;
                 self.counts.rows += rows.len() as u64;
-                let (process, asked) = (one.process, one.at);
                 self.fetches.push(Fetch { process, bucket, asked, at, from, fresh, high_watermark, rows });
             }
-            (Request::Lookup { keys }, Outcome::Ok(Answer::Found { rows })) if rows.len() == keys.len() => {
-                let Some(bucket) = one.bucket else { return self.doubt(|| "a lookup names no bucket".to_owned()) };
+            (Request::Lookup { keys }, Answer::Found { rows }) if rows.len() == keys.len() => {
                 self.counts.lookups += 1;
-                self.lookups.push(Lookup { process: one.process, bucket, asked: one.at, at, keys, rows });
+                self.lookups.push(Lookup { process, bucket, asked, at, keys, rows });
             }
-            _ => self.doubt(|| format!("{:?} is answered by {outcome:?}", one.request)),
+            (Request::Scan { prefix }, Answer::Scanned { rows, last, place }) => {
+                self.counts.lookups += 1;
+                let (last, place) = (last.as_ref(), *place);
+                self.scans.push(Scan { process, bucket, asked, at, prefix, last, place, rows });
+            }
+            (Request::Count, Answer::Counted { rows }) => {
+                self.counts.lookups += 1;
+                self.counted.push(Count { process, bucket, asked, at, rows: *rows });
+            }
+            _ => self.doubt(|| format!("{:?} is answered by {answer:?}", one.request)),
         }
     }
 

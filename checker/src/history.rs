@@ -44,6 +44,9 @@ pub enum Event {
     /// Buckets of primary-key tables; all others are plain logs.
     Start {
         tables: BTreeMap<Bucket, Table>,
+        /// Of those whose new rows the server numbers.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        numbered: BTreeMap<Bucket, Numbered>,
     },
     Invoke {
         at: u64,
@@ -107,6 +110,13 @@ pub enum Event {
     },
 }
 
+/// Where the numbers of new rows are, and among which rows they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    pub table: u64,
+    pub column: usize,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -127,9 +137,16 @@ pub enum Request {
         from: Option<i64>,
         fresh: bool,
     },
+    /// All at one moment.
     Lookup {
         keys: Vec<Key>,
     },
+    /// Rows whose keys begin so, all at one moment.
+    Scan {
+        prefix: Key,
+    },
+    /// How many rows there are.
+    Count,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +175,18 @@ pub enum Answer {
     /// In the order of the keys.
     Found {
         rows: Vec<Option<Row>>,
+    },
+    Scanned {
+        rows: Vec<Row>,
+        /// Keys behind this one were not looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Key>,
+        /// Of which log end it is, if the answer says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<i64>,
+    },
+    Counted {
+        rows: u64,
     },
 }
 
@@ -310,10 +339,13 @@ mod tests {
         let logged = Logged { base_offset: 7, digest: Some(u64::MAX), stamps, changes: vec![change] };
         let outcome = |answer| Event::Return { at: 2, op: 1, outcome: Outcome::Ok(answer) };
         let events = vec![
-            Event::Start { tables: [(2, table)].into() },
+            Event::Start { tables: [(2, table)].into(), numbered: [(2, Numbered { table: 1, column: 3 })].into() },
             Event::Invoke { at: 1, op: 1, process: 9, bucket: None, request: Request::Put { writer: 3, sequence: -1, batch } },
             outcome(Answer::Fetched { high_watermark: Some(8), rows: vec![seen] }),
             outcome(Answer::Found { rows: vec![None, Some(row.clone())] }),
+            outcome(Answer::Scanned { rows: vec![row.clone()], last: Some(vec![Cell::Int(1)]), place: Some(7) }),
+            outcome(Answer::Counted { rows: 3 }),
+            Event::Invoke { at: 1, op: 2, process: 9, bucket: Some(2), request: Request::Count },
             Event::Return { at: 3, op: 1, outcome: Outcome::Unknown("timeout".into()) },
             Event::Log { by: Source::Replica(1), bucket: 2, start: 0, end: 10, batches: Ok(vec![logged]) },
             Event::Rows { at: 4, by: Source::Crashed(2), bucket: 2, log_end: None, count: Some(1), rows: Ok(vec![row]) },

@@ -7,11 +7,12 @@ use crate::changelog::Fold;
 use crate::facts::{Content, Facts, Held, Sent, seconds};
 use crate::history::{Bucket, Logged, Stamp};
 use crate::log::Logs;
+use crate::numbers::Numbers;
 use crate::opinion;
-use crate::order::{Operation, Versions, What, check_order};
+use crate::order::{Cut, KeyRange, Operation, Versions, What, check_order};
 use crate::table::{Batch, Change, Key, Row, Rows, Table, show};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One bucket.
 struct Keyed<'f, 'a> {
@@ -36,8 +37,24 @@ pub(crate) fn check(facts: &Facts<'_>, logs: &Logs<'_>, found: &mut Found) -> (u
         searched += keys;
         gave_up += open;
     }
+    check_numbers(facts, logs, found);
     attribute::check(facts, logs, found);
     (searched, gave_up)
+}
+
+/// Over all buckets of a table.
+fn check_numbers(facts: &Facts<'_>, logs: &Logs<'_>, found: &mut Found) {
+    let mut tables: BTreeMap<u64, Numbers> = BTreeMap::new();
+    for (bucket, numbered) in &facts.numbered {
+        let numbers = tables.entry(numbered.table).or_default();
+        let Some(whole) = logs.of.get(bucket).and_then(|log| log.whole) else { continue };
+        for batch in whole.batches {
+            let place = format!("offset={} of b{bucket}", batch.base_offset);
+            if let Err(anomaly) = numbers.take(&batch.changes, numbered.column, &place) {
+                found.add(anomaly.name, || anomaly.detail);
+            }
+        }
+    }
 }
 
 impl Keyed<'_, '_> {
@@ -58,8 +75,10 @@ impl Keyed<'_, '_> {
         let mut fold = Fold::new(self.table.clone());
         let mut model = Some(Rows::new());
         let mut versions = Versions::default();
-        let mut operations = self.lookups();
-        let asked_for: BTreeSet<Key> = operations.iter().filter_map(key_of).collect();
+        let mut operations = self.reads();
+        // `None`: all keys.
+        let asked_for: Option<BTreeSet<Key>> =
+            operations.iter().map(keys_of).collect::<Option<Vec<_>>>().map(|keys| keys.into_iter().flatten().collect());
         let mut held = self.held.iter().copied().peekable();
         self.check_rows(&mut held, 0, fold.rows(), found);
         for unit in units(batches) {
@@ -76,7 +95,8 @@ impl Keyed<'_, '_> {
                 operations.push(Operation { asked: sent.invoked, answered: sent.acked, what: What::Write { place: end }, name });
             }
             let keys: BTreeSet<_> = unit.changes.iter().map(|change| self.table.key(&change.row)).collect();
-            versions.push(end, keys.iter().filter(|key| asked_for.contains(*key)), fold.rows());
+            let is_asked_for = |key: &&Key| asked_for.as_ref().is_none_or(|keys| keys.contains(*key));
+            versions.push(end, keys.iter().filter(is_asked_for), fold.rows());
             self.check_rows(&mut held, end, fold.rows(), found);
         }
         for late in held {
@@ -91,16 +111,24 @@ impl Keyed<'_, '_> {
         found.count == before
     }
 
-    fn lookups(&self) -> Vec<Operation> {
+    fn reads(&self) -> Vec<Operation> {
         let mut operations = Vec::new();
+        let mut read = |what: &str, process: u64, asked: u64, answered: u64, cut: What| {
+            let name = format!("the {what} of p{process} answered at {}", seconds(answered));
+            operations.push(Operation { asked, answered: Some(answered), what: cut, name });
+        };
         for lookup in self.facts.lookups.iter().filter(|lookup| lookup.bucket == self.bucket) {
-            let name = format!("the lookup of p{} answered at {}", lookup.process, seconds(lookup.at));
-            operations.extend(lookup.keys.iter().zip(lookup.rows).map(|(key, row)| Operation {
-                asked: lookup.asked,
-                answered: Some(lookup.at),
-                what: What::Read { key: key.clone(), value: row.clone() },
-                name: name.clone(),
-            }));
+            let found = lookup.keys.iter().cloned().zip(lookup.rows.iter().cloned()).collect();
+            let cut = What::Cut(Cut { found, ..Cut::default() });
+            read("lookup", lookup.process, lookup.asked, lookup.at, cut);
+        }
+        for scan in self.facts.scans.iter().filter(|scan| scan.bucket == self.bucket) {
+            let found = scan.rows.iter().map(|row| (self.table.key(row), Some(row.clone()))).collect();
+            let range = Some(KeyRange { prefix: scan.prefix.clone(), last: scan.last.cloned() });
+            read("scan", scan.process, scan.asked, scan.at, What::Cut(Cut { found, range, place: scan.place }));
+        }
+        for count in self.facts.counted.iter().filter(|count| count.bucket == self.bucket) {
+            read("count", count.process, count.asked, count.at, What::Count { rows: count.rows });
         }
         operations
     }
@@ -116,7 +144,10 @@ impl Keyed<'_, '_> {
 
     /// The changes are those that the put makes of the rows before it.
     fn check_merge(&self, rows: &mut Rows, put: &Batch, unit: &Unit<'_>, found: &mut Found) -> bool {
-        let expected = self.table.run(rows, put);
+        let expected = match self.facts.numbered.get(&self.bucket) {
+            Some(numbered) => self.table.run_numbered(rows, put, numbered.column, &unit.changes),
+            None => self.table.run(rows, put),
+        };
         let changes = &unit.changes[..];
         let differ = (0..expected.len().max(changes.len())).find(|at| expected.get(*at) != changes.get(*at));
         let Some(at) = differ else { return true };
@@ -167,10 +198,13 @@ impl Keyed<'_, '_> {
     }
 }
 
-fn key_of(operation: &Operation) -> Option<Key> {
+/// The only keys that an operation is about.
+fn keys_of(operation: &Operation) -> Option<BTreeSet<Key>> {
     match &operation.what {
-        What::Read { key, .. } => Some(key.clone()),
-        What::Write { .. } | What::Cut(_) | What::Count { .. } => None,
+        What::Cut(Cut { found, range: None, .. }) => Some(found.keys().cloned().collect()),
+        What::Write { .. } => Some(BTreeSet::new()),
+        What::Read { key, .. } => Some(BTreeSet::from([key.clone()])),
+        What::Cut(_) | What::Count { .. } => None,
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::anomaly::Found;
 use crate::facts::{Content, Facts};
 use crate::history::Bucket;
-use crate::search::{Act, Call, Opinion, search};
-use crate::table::{Batch, Key, Op, Table, show};
+use crate::search::{Act, Call, Opinion, SOME_NUMBER, search_numbered};
+use crate::table::{Batch, Key, Op, Row, Table, show};
 use std::collections::BTreeMap;
 
 /// Of each bucket: those that most is known of.
@@ -19,11 +19,12 @@ pub(crate) fn check(facts: &Facts<'_>, bucket: Bucket, table: &Table, is_fine: b
     let mut of: Vec<(Key, Vec<Call>)> = calls(facts, bucket, table).into_iter().collect();
     let reads = |calls: &[Call]| calls.iter().filter(|call| matches!(call.act, Act::Read(_))).count();
     of.sort_by_key(|(_, calls)| std::cmp::Reverse(reads(calls)));
+    let column = column_of(facts, bucket);
     let (mut searched, mut gave_up) = (0, 0);
     for (key, mut calls) in of.into_iter().take(KEYS_MAX) {
         prefix(&mut calls);
         searched += 1;
-        match search(table, &calls, STEPS_MAX) {
+        match search_numbered(table, column, &calls, STEPS_MAX) {
             Opinion::Fits => {}
             Opinion::GaveUp => gave_up += 1,
             Opinion::DoesNot => {
@@ -36,13 +37,30 @@ pub(crate) fn check(facts: &Facts<'_>, bucket: Bucket, table: &Table, is_fine: b
     (searched, gave_up)
 }
 
-/// By key: what clients asked and were answered. A put counts once, from its first attempt to its first ack.
+fn column_of(facts: &Facts<'_>, bucket: Bucket) -> Option<usize> {
+    facts.numbered.get(&bucket).map(|numbered| numbered.column)
+}
+
+/// By key: what clients asked and were answered. A put counts once, from its first attempt to its first ack. A number that the server
+/// gave is nothing that an order could explain.
 fn calls(facts: &Facts<'_>, bucket: Bucket, table: &Table) -> BTreeMap<Key, Vec<Call>> {
+    let column = column_of(facts, bucket);
+    let read = |asked: u64, at: u64, row: Option<&Row>| {
+        let mut row = row.cloned();
+        if let Some(cell) = row.as_mut().zip(column).and_then(|(row, column)| row.get_mut(column)) {
+            *cell = SOME_NUMBER;
+        }
+        Call { asked, answered: Some(at), act: Act::Read(row) }
+    };
     let mut of: BTreeMap<Key, Vec<Call>> = BTreeMap::new();
     for lookup in facts.lookups.iter().filter(|lookup| lookup.bucket == bucket) {
         for (key, row) in lookup.keys.iter().zip(lookup.rows) {
-            let call = Call { asked: lookup.asked, answered: Some(lookup.at), act: Act::Read(row.clone()) };
-            of.entry(key.clone()).or_default().push(call);
+            of.entry(key.clone()).or_default().push(read(lookup.asked, lookup.at, row.as_ref()));
+        }
+    }
+    for scan in facts.scans.iter().filter(|scan| scan.bucket == bucket) {
+        for row in scan.rows {
+            of.entry(table.key(row)).or_default().push(read(scan.asked, scan.at, Some(row)));
         }
     }
     for sent in facts.batches.values().filter(|sent| sent.bucket == Some(bucket) && !sent.is_aborted()) {

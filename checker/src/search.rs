@@ -3,7 +3,7 @@
 //!
 //! Source: Wing and Gong, with the memory of Lowe: a set of operations that were taken, with the row after them, is tried once.
 
-use crate::table::{Batch, Row, Rows, Table};
+use crate::table::{Batch, Cell, Row, Rows, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one client did to the key.
@@ -30,12 +30,20 @@ pub enum Opinion {
     GaveUp,
 }
 
+/// In the place of every number that the server gives: which one it is, no order can explain.
+pub(crate) const SOME_NUMBER: Cell = Cell::Int(0);
+
 /// Whether the calls, sorted by when they were asked, fit into some order. The key starts without a row.
 pub fn search(table: &Table, calls: &[Call], steps_max: u64) -> Opinion {
+    search_numbered(table, None, calls, steps_max)
+}
+
+/// The server gives numbers to new rows in this column; all rows that were read have [`SOME_NUMBER`] there.
+pub(crate) fn search_numbered(table: &Table, column: Option<usize>, calls: &[Call], steps_max: u64) -> Opinion {
     debug_assert!(calls.is_sorted_by_key(|call| call.asked), "calls must be sorted");
     // Reads without an answer say nothing.
     let told = |call: &&Call| call.answered.is_some() || matches!(call.act, Act::Write(_));
-    Search::new(table, calls.iter().filter(told).collect()).run(steps_max)
+    Search::new(table, column, calls.iter().filter(told).collect()).run(steps_max)
 }
 
 /// Taken operations, one bit each.
@@ -43,6 +51,7 @@ type Taken = Vec<u64>;
 
 struct Search<'a> {
     table: &'a Table,
+    column: Option<usize>,
     calls: Vec<&'a Call>,
     /// Rows that came up; a state is a place in it.
     rows: Vec<Option<Row>>,
@@ -52,9 +61,9 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(table: &'a Table, calls: Vec<&'a Call>) -> Self {
+    fn new(table: &'a Table, column: Option<usize>, calls: Vec<&'a Call>) -> Self {
         let states = BTreeMap::from([(None, 0)]);
-        Self { table, calls, rows: vec![None], states, after: BTreeMap::new(), tried: BTreeSet::new() }
+        Self { table, column, calls, rows: vec![None], states, after: BTreeMap::new(), tried: BTreeSet::new() }
     }
 
     fn run(&mut self, steps_max: u64) -> Opinion {
@@ -127,7 +136,14 @@ impl<'a> Search<'a> {
         }
         let before = self.rows[state].clone();
         let mut rows: Rows = before.into_iter().map(|row| (self.table.key(&row), row)).collect();
-        self.table.run(&mut rows, batch);
+        for op in &batch.ops {
+            self.table.run(&mut rows, &Batch { ops: vec![op.clone()], columns: batch.columns.clone() });
+            for row in rows.values_mut() {
+                if let Some(cell) = self.column.and_then(|column| row.get_mut(column)) {
+                    *cell = SOME_NUMBER;
+                }
+            }
+        }
         let row = rows.pop_first().map(|(_, row)| row);
         let after = *self.states.entry(row.clone()).or_insert(self.rows.len());
         if after == self.rows.len() {
@@ -141,7 +157,7 @@ impl<'a> Search<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Cell, Engine, Image, Op};
+    use crate::table::{Engine, Image, Op};
 
     fn table(engine: Engine) -> Table {
         Table { key_columns: vec![0], engine, image: Image::Full, deletes: true }

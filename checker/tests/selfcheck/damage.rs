@@ -1,7 +1,7 @@
 //! Ways to damage a good history, and the name that each must be reported under.
 #![allow(clippy::ptr_arg)] // all kinds of damage have one signature
 
-use crate::generate::{Draws, is_after};
+use crate::generate::{Draws, NUMBERS, is_after};
 use floss_checker::history::*;
 use floss_checker::{Cell, Change, Image, Kind, Row, Rows, Table};
 use std::collections::BTreeMap;
@@ -50,6 +50,10 @@ pub const DAMAGES: &[(&str, &str, Damage)] = &[
     ("a merge of another value", "wrong merge", wrong_merge),
     ("a row differs from the fold", "wrong rows", wrong_rows),
     ("rows are counted wrong", "wrong row count", wrong_count),
+    ("a scan leaves out a row", "torn read", torn_scan),
+    ("more rows are counted than ever were", "phantom read", wrong_number_of_rows),
+    ("a new row has no number", "no number", no_number),
+    ("two new rows have one number", "number given twice", number_twice),
     ("two leaders of a term", "two leaders", two_leaders),
     ("a writer is stuck", "no progress", stuck),
 ];
@@ -64,7 +68,7 @@ fn logs(events: &mut [Event]) -> impl Iterator<Item = (Bucket, Source, &mut i64,
 
 fn tables(events: &[Event]) -> BTreeMap<Bucket, Table> {
     match &events[0] {
-        Event::Start { tables } => tables.clone(),
+        Event::Start { tables, .. } => tables.clone(),
         _ => BTreeMap::new(),
     }
 }
@@ -559,6 +563,68 @@ fn stale_lookup(events: &mut Vec<Event>, draws: &mut Draws) -> bool {
 fn resurrect_row(events: &mut Vec<Event>, draws: &mut Draws) -> bool {
     let answers = stale_answers(events, |old, now| old.is_some() && now.is_none());
     answer_with(events, draws, &answers)
+}
+
+/// A row that goes later, so that it could be seen to be away, only not at the place that the answer names.
+fn torn_scan(events: &mut Vec<Event>, draws: &mut Draws) -> bool {
+    let tables = tables(events);
+    let mut asked = BTreeMap::new();
+    let mut fitting = Vec::new();
+    let stories: BTreeMap<Bucket, BTreeMap<Row, Story>> =
+        tables.iter().map(|(bucket, table)| (*bucket, stories(events, *bucket, table))).collect();
+    for (index, event) in events.iter().enumerate() {
+        match event {
+            Event::Invoke { op, bucket: Some(bucket), request: Request::Scan { .. }, .. } => _ = asked.insert(*op, *bucket),
+            Event::Return { op, outcome: Outcome::Ok(Answer::Scanned { rows, place: Some(place), .. }), .. } => {
+                let (table, stories) = (&tables[&asked[op]], &stories[&asked[op]]);
+                let goes = |row: &Row| stories[&table.key(row)].iter().any(|(at, row, _)| at > place && row.is_none());
+                fitting.extend((0..rows.len()).filter(|at| goes(&rows[*at])).map(|at| (index, at)));
+            }
+            _ => {}
+        }
+    }
+    let Some((index, at)) = draws.pick(&fitting).copied() else { return false };
+    let Event::Return { outcome: Outcome::Ok(Answer::Scanned { rows, .. }), .. } = &mut events[index] else { return false };
+    rows.remove(at);
+    true
+}
+
+fn wrong_number_of_rows(events: &mut Vec<Event>, draws: &mut Draws) -> bool {
+    let is_it = |event: &Event| matches!(event, Event::Return { outcome: Outcome::Ok(Answer::Counted { .. }), .. });
+    let Some(Event::Return { outcome: Outcome::Ok(Answer::Counted { rows }), .. }) = rows_where(events, draws, is_it) else {
+        return false;
+    };
+    *rows += 1_000;
+    true
+}
+
+/// All new rows of a numbered bucket: batch, and which of its changes.
+fn new_rows(events: &mut [Event]) -> Option<(Bucket, Vec<(usize, usize)>)> {
+    let bucket = match &events[0] {
+        Event::Start { numbered, .. } => *numbered.keys().next()?,
+        _ => return None,
+    };
+    let log = logs(events).find(|(of, ..)| *of == bucket).map(|(.., batches)| batches.clone())?;
+    let of = |(at, batch): (usize, &Logged)| {
+        let new = (0..batch.changes.len()).filter(|which| batch.changes[*which].kind == Kind::Insert);
+        new.map(|which| (at, which)).collect::<Vec<_>>()
+    };
+    Some((bucket, log.iter().enumerate().flat_map(of).collect()))
+}
+
+fn no_number(events: &mut Vec<Event>, draws: &mut Draws) -> bool {
+    let Some((bucket, new)) = new_rows(events) else { return false };
+    let Some((at, which)) = draws.pick(&new).copied() else { return false };
+    edit(events, bucket, |batches, _| batches[at].changes[which].row[NUMBERS] = Cell::Null)
+}
+
+fn number_twice(events: &mut Vec<Event>, draws: &mut Draws) -> bool {
+    let Some((bucket, new)) = new_rows(events).filter(|(_, new)| new.len() > 1) else { return false };
+    let second = 1 + draws.below(new.len() as u64 - 1) as usize;
+    let ((at, which), (other, of)) = (new[0], new[second]);
+    edit(events, bucket, |batches, _| {
+        batches[other].changes[of].row[NUMBERS] = batches[at].changes[which].row[NUMBERS].clone();
+    })
 }
 
 fn phantom_lookup(events: &mut Vec<Event>, draws: &mut Draws) -> bool {

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const NODES: u64 = 3;
 const KEYS: u64 = 5;
 const STEPS: u64 = 260;
+/// The column of numbers, where there is one.
+pub const NUMBERS: usize = 3;
 
 pub struct Draws(u64);
 
@@ -42,6 +44,8 @@ pub enum Sight {
 
 struct Log {
     table: Option<Table>,
+    /// The next number of a new row, if the server gives numbers; they are in the last column.
+    numbered: Option<i64>,
     batches: Vec<Logged>,
     end: i64,
     /// After each batch.
@@ -120,11 +124,15 @@ impl World {
                 let keyed = is_keyed || sight == Sight::All && bucket == 1;
                 let table = keyed.then(|| draw_table(&mut draws, sight));
                 let (batches, states) = (Vec::new(), vec![(0, Rows::new())]);
-                Log { table, batches, end: 0, states, next: BTreeMap::new(), places: BTreeMap::new() }
+                let is_replace = table.as_ref().is_some_and(|table| table.engine == Engine::Replace);
+                let numbered = (sight == Sight::All && is_replace && draws.percent(30)).then_some(1);
+                Log { table, numbered, batches, end: 0, states, next: BTreeMap::new(), places: BTreeMap::new() }
             })
             .collect();
         let tables = (0..).zip(&logs).filter_map(|(bucket, log)| Some((bucket, log.table.clone()?))).collect();
-        let events = vec![Event::Start { tables }];
+        let numbered = (0..).zip(&logs).filter(|(_, log)| log.numbered.is_some());
+        let numbered = numbered.map(|(bucket, _)| (bucket, Numbered { table: bucket.into(), column: NUMBERS })).collect();
+        let events = vec![Event::Start { tables, numbered }];
         let (clients, flights) = (Vec::new(), Vec::new());
         let mut world = Self { draws, sight, now: 0, next_id: 1, events, logs, clients, flights, term: 1, leader: 1 };
         for bucket in 0..2 {
@@ -192,9 +200,17 @@ impl World {
                 self.invoke(client, bucket, request);
             }
             Work::Look => {
-                let keys: BTreeSet<u64> = (0..1 + self.draws.below(2)).map(|_| self.draws.below(KEYS)).collect();
-                let keys = keys.into_iter().map(|key| vec![Cell::Int(key as i64)]).collect();
-                self.invoke(client, bucket, Request::Lookup { keys });
+                let key = |draws: &mut Draws| vec![Cell::Int(draws.below(KEYS) as i64)];
+                let request = match self.draws.below(10) {
+                    0..2 => Request::Count,
+                    2..4 => Request::Scan { prefix: Vec::new() },
+                    4 => Request::Scan { prefix: key(&mut self.draws) },
+                    _ => {
+                        let keys: BTreeSet<Key> = (0..1 + self.draws.below(2)).map(|_| key(&mut self.draws)).collect();
+                        Request::Lookup { keys: keys.into_iter().collect() }
+                    }
+                };
+                self.invoke(client, bucket, request);
             }
         }
     }
@@ -219,7 +235,8 @@ impl World {
                 Request::Append { writer, sequence, rows }
             }
             Some(table) if sight == Sight::All => {
-                Request::Put { writer, sequence, batch: draw_batch(&mut self.draws, table, writer, sequence) }
+                let is_numbered = self.logs[bucket as usize].numbered.is_some();
+                Request::Put { writer, sequence, batch: draw_batch(&mut self.draws, table, is_numbered, writer, sequence) }
             }
             Some(_) => {
                 // Each key has one writer here, which knows whether it is there.
@@ -272,6 +289,18 @@ impl World {
             Request::Lookup { keys } => {
                 let rows = &log.states.last().expect("the empty one").1;
                 Outcome::Ok(Answer::Found { rows: keys.iter().map(|key| rows.get(key).cloned()).collect() })
+            }
+            Request::Scan { prefix } => {
+                let rows = &log.states.last().expect("the empty one").1;
+                let limit = 1 + self.draws.below(6) as usize;
+                let all: Vec<Row> = rows.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(_, row)| row.clone()).collect();
+                let last = all.get(limit - 1).filter(|_| all.len() > limit).map(|row| vec![row[0].clone()]);
+                let rows = all.into_iter().take(limit).collect();
+                Outcome::Ok(Answer::Scanned { rows, last, place: self.draws.percent(50).then_some(log.end) })
+            }
+            Request::Count => {
+                let rows = log.states.last().expect("the empty one").1.len() as u64;
+                Outcome::Ok(Answer::Counted { rows })
             }
         };
         if self.flights[at].is_given_up {
@@ -380,7 +409,10 @@ impl World {
         let (process, at) = (self.clients[client].process, self.now);
         let request = match &self.logs[bucket as usize].table {
             None => Request::Append { writer, sequence: 0, rows: 2 },
-            Some(table) => Request::Put { writer, sequence: 0, batch: draw_batch(&mut self.draws, table, writer, 0) },
+            Some(table) => {
+                let is_numbered = self.logs[bucket as usize].numbered.is_some();
+                Request::Put { writer, sequence: 0, batch: draw_batch(&mut self.draws, table, is_numbered, writer, 0) }
+            }
         };
         self.events.push(Event::Invoke { at, op, process, bucket: Some(bucket), request });
         self.events.push(Event::Return { at, op, outcome: Outcome::Fail("no such schema".into()) });
@@ -498,7 +530,7 @@ impl Log {
         let (count, changes) = match request {
             Request::Append { rows, .. } => (*rows, Vec::new()),
             Request::Put { batch, .. } => {
-                let changes = self.table.as_ref().expect("puts go to tables").run(&mut rows, batch);
+                let changes = self.run(&mut rows, batch);
                 (changes.len().max(1) as u32, changes)
             }
             _ => (0, Vec::new()),
@@ -512,6 +544,23 @@ impl Log {
         let place = if self.table.is_some() { self.end } else { base };
         self.places.insert((writer, sequence), place);
         self.acked(place, sight)
+    }
+
+    /// New rows get a number.
+    fn run(&mut self, rows: &mut Rows, batch: &Batch) -> Vec<Change> {
+        let table = self.table.as_ref().expect("puts go to tables");
+        let Some(next) = &mut self.numbered else { return table.run(rows, batch) };
+        let mut all = Vec::new();
+        for op in &batch.ops {
+            let mut changes = table.run(rows, &Batch { ops: vec![op.clone()], columns: batch.columns.clone() });
+            for change in changes.iter_mut().filter(|change| change.kind == Kind::Insert) {
+                change.row[NUMBERS] = Cell::Int(*next);
+                rows.insert(table.key(&change.row), change.row.clone());
+                *next += 1;
+            }
+            all.extend(changes);
+        }
+        all
     }
 
     fn acked(&self, place: i64, sight: Sight) -> Outcome {
@@ -545,19 +594,21 @@ impl Log {
     }
 }
 
-fn draw_batch(draws: &mut Draws, table: &Table, writer: Writer, sequence: i64) -> Batch {
+fn draw_batch(draws: &mut Draws, table: &Table, is_numbered: bool, writer: Writer, sequence: i64) -> Batch {
     let mut op = |index: u64| {
         let key = Cell::Int(draws.below(KEYS) as i64);
         if draws.percent(25) {
             return Op::Delete(vec![key]);
         }
         let text = Cell::Text(format!("w{writer}#{sequence}.{index}"));
-        let row: Row = vec![key, Cell::Int(draws.below(4) as i64), text];
+        let mut row: Row = vec![key, Cell::Int(draws.below(4) as i64), text];
+        row.extend(is_numbered.then_some(Cell::Null));
         Op::Upsert(row)
     };
     let ops = (0..1 + sequence as u64 % 3).map(&mut op).collect();
     let partial = matches!(table.engine, Engine::Replace) && draws.percent(20);
-    Batch { ops, columns: partial.then(|| vec![0, 1]) }
+    let all = is_numbered.then(|| vec![0, 1, 2]);
+    Batch { ops, columns: partial.then(|| vec![0, 1]).or(all) }
 }
 
 /// `+I` and friends, for mutations.

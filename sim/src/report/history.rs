@@ -2,8 +2,8 @@
 //! share; `floss-jepsen check` reads the same file.
 
 use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Outcome, Row, Value, WriterNo};
-use floss_checker::history::{self as shared, Answer, Logged, Request, Seen, Source, Stamp};
-use floss_checker::{Batch, Demands, Key, Rows, check};
+use floss_checker::history::{self as shared, Answer, Logged, Numbered, Request, Seen, Source, Stamp};
+use floss_checker::{Batch, Cut, Demands, Key, KeyRange, Rows, check};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,7 +29,13 @@ pub struct History {
 impl History {
     pub fn observe(&mut self, at: u64, event: &Event) {
         match event {
-            Event::Start { keyed, .. } => self.events.push(shared::Event::Start { tables: keyed.clone() }),
+            Event::Start { keyed, numbered, .. } => {
+                let of = |(bucket, (table, column)): (&BucketNo, &(usize, usize))| {
+                    (*bucket, Numbered { table: *table as u64, column: *column })
+                };
+                let numbered = numbered.iter().map(of).collect();
+                self.events.push(shared::Event::Start { tables: keyed.clone(), numbered });
+            }
             Event::Put { writer, bucket, sequence, batch } => {
                 self.puts.insert((*bucket, *writer, *sequence), batch.clone());
             }
@@ -50,6 +56,16 @@ impl History {
                 let answer = Answer::Found { rows: found.iter().map(|(_, row)| row.clone()).collect() };
                 let asked = (*sent_ns, Request::Lookup { keys });
                 self.asked_and_answered(LOOKERS_FROM + u64::from(*looker), *bucket, asked, (at, answer));
+            }
+            Event::Scan { looker, bucket, sent_ns, at_ns, cut, .. } => {
+                let (request, answer) = scanned(cut);
+                let process = LOOKERS_FROM + u64::from(*looker);
+                self.asked_and_answered(process, *bucket, (*sent_ns, request), (*at_ns, answer));
+            }
+            Event::RowCount { looker, bucket, sent_ns, rows, .. } => {
+                let process = LOOKERS_FROM + u64::from(*looker);
+                let answer = Answer::Counted { rows: *rows };
+                self.asked_and_answered(process, *bucket, (*sent_ns, Request::Count), (at, answer));
             }
             Event::Rows { node, bucket, crashed, log_end, row_count, rows } => {
                 let by = if *crashed { Source::Crashed(*node) } else { Source::Replica(*node) };
@@ -157,6 +173,20 @@ fn stamp(bucket: BucketNo, value: &Result<Value, String>) -> Stamp {
 
 fn seen(bucket: BucketNo, row: &Row) -> Seen {
     Seen { offset: row.offset, stamp: stamp(bucket, &row.value), change: row.change.clone() }
+}
+
+fn scanned(cut: &Cut) -> (Request, Answer) {
+    match &cut.range {
+        Some(KeyRange { prefix, last }) => {
+            let rows = cut.found.values().flatten().cloned().collect();
+            let answer = Answer::Scanned { rows, last: last.clone(), place: cut.place };
+            (Request::Scan { prefix: prefix.clone() }, answer)
+        }
+        None => {
+            let keys = cut.found.keys().cloned().collect();
+            (Request::Lookup { keys }, Answer::Found { rows: cut.found.values().cloned().collect() })
+        }
+    }
 }
 
 fn logged(bucket: BucketNo, batch: &DumpBatch) -> Logged {
