@@ -81,6 +81,7 @@ pub struct Node {
 
 /// How long a stop waits for tasks that do not end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
+const HAND_OVER_WAIT: Duration = Duration::from_secs(2);
 
 /// Starts a node: opens the directory (identity, journal), forms or joins the cluster, serves clients.
 /// Returns when the listeners are bound; leadership may come later.
@@ -207,6 +208,13 @@ impl Node {
         if !self.stopper.stop(STOP_WAIT).await {
             tracing::warn!(node = self.shared.node_id, "some tasks did not end in time");
         }
+    }
+
+    /// Asks the most up-to-date other replica to lead a bucket that this node leads. Ends when it does, or with the reason.
+    pub async fn hand_over(&self, bucket: TableBucket) -> Result<(), String> {
+        let replica = self.shared.replicas.get(bucket).map_err(|error| error.to_string())?;
+        let group = replica.group().map_err(|error| error.to_string())?;
+        group.transfer_leader(None, HAND_OVER_WAIT).await.map_err(|error| error.to_string())
     }
 
     /// What this node's replicas look like inside, for the simulator's oracles, `bucket list` and metrics.

@@ -43,6 +43,8 @@ pub struct Cluster {
 
 struct Member {
     id: SimNodeId,
+    /// False: a spare machine that nobody knows yet.
+    joined: bool,
     disk: SimDisk,
     /// The rows of primary-key buckets.
     kv: Arc<MemKvStore>,
@@ -95,13 +97,14 @@ impl Cluster {
     /// Machines without power.
     pub fn new(handle: Handle, plan: Arc<Plan>, recorder: Arc<Recorder>) -> Self {
         let draws = Draws::new(plan.seed);
-        let members = (1..=plan.nodes).map(|number| {
+        let members = (1..=plan.nodes + plan.spares).map(|number| {
             let name = format!("n{number}");
             let address = format!("10.0.0.{number}").parse().expect("an address");
             let sim = handle.create_node().name(name).ip(address).build();
             let disk = SimDisk::new(draws, number, plan.environment.disk);
             let member = Member {
                 id: sim.id(),
+                joined: number <= plan.nodes,
                 disk,
                 kv: Arc::default(),
                 kv_crash: draws.source(Stream::RowsCrash, number),
@@ -124,12 +127,22 @@ impl Cluster {
         Self { plan, recorder, handle, links, members, table_ids: Mutex::default(), groups: Mutex::default() }
     }
 
+    /// All that belong to the cluster, whether they run or not.
     pub fn nodes(&self) -> Vec<NodeNo> {
-        (1..=self.plan.nodes).collect()
+        lock(&self.members).iter().filter(|(_, member)| member.joined).map(|(number, _)| *number).collect()
     }
 
     pub fn client_addresses(&self) -> Vec<String> {
-        self.nodes().iter().map(|number| format!("10.0.0.{number}:{CLIENT_PORT}")).collect()
+        (1..=self.plan.nodes).map(|number| format!("10.0.0.{number}:{CLIENT_PORT}")).collect()
+    }
+
+    /// A spare machine becomes a node. False if it is none or has done so before.
+    pub fn join(&self, number: NodeNo) -> bool {
+        let is_new = lock(&self.members).get_mut(&number).is_some_and(|member| !std::mem::replace(&mut member.joined, true));
+        if is_new {
+            self.boot(number);
+        }
+        is_new
     }
 
     pub fn sim_id(&self, number: NodeNo) -> SimNodeId {
@@ -188,7 +201,12 @@ impl Cluster {
 
     fn config(&self, number: NodeNo) -> NodeConfig {
         let environment = &self.plan.environment;
-        let initial = self.nodes().iter().map(|node| format!("{node}=10.0.0.{node}:{PEER_PORT}")).collect();
+        let founders = || (1..=self.plan.nodes).map(|node| (node, format!("10.0.0.{node}:{PEER_PORT}")));
+        let (mut initial, mut join) = (Vec::new(), Vec::new());
+        match number <= self.plan.nodes {
+            true => initial = founders().map(|(node, address)| format!("{node}={address}")).collect(),
+            false => join = founders().map(|(_, address)| address).collect(),
+        }
         NodeConfig {
             node_id: number,
             data_dir: String::new(),
@@ -198,7 +216,7 @@ impl Cluster {
             peer_advertise: None,
             admin_listen: None,
             initial_nodes: initial,
-            join: Vec::new(),
+            join,
             rejoin: false,
             tuning: Tuning {
                 journal_file_bytes: environment.journal_file_bytes,
@@ -232,29 +250,36 @@ impl Cluster {
         loss
     }
 
-    /// Whether every group can do without this disk: no other one is lost or not to be trusted, and who votes in each group is known.
-    pub fn may_lose_disk(&self, number: NodeNo) -> bool {
+    /// Asks for a disk to be lost or to lie. True if every group can do without it: no other one is lost or not to be trusted, and
+    /// who votes in each group is known. Always true if the plan does not care.
+    pub fn claim_disk(&self, number: NodeNo) -> bool {
         let voters = self.voters();
-        let is_back = |number: NodeNo, lost: &BTreeSet<u64>| {
+        self.forget_losses(&voters);
+        let mut members = lock(&self.members);
+        let voted_in: BTreeSet<u64> =
+            voters.iter().filter(|(_, voters)| voters.contains(&number)).map(|(group, _)| *group).collect();
+        let is_whole = members.values().all(|member| member.lost.is_none() && !member.distrusted);
+        // The catalog and every bucket.
+        let is_known = voters.len() as u32 > self.plan.buckets();
+        if !(is_whole && is_known || self.plan.environment.unrecoverable) {
+            return false;
+        }
+        members.get_mut(&number).expect("nodes are numbered").voted_in = voted_in;
+        true
+    }
+
+    /// Who lost a disk and votes everywhere again counts as whole.
+    fn forget_losses(&self, voters: &BTreeMap<u64, BTreeSet<NodeNo>>) {
+        for number in self.nodes() {
+            let Some(lost) = lock(&self.members)[&number].lost.clone() else { continue };
             // It opens a group only when that group is rid of its former self.
             let opened: BTreeSet<u64> =
                 self.node(number).iter().flat_map(|node| node.probe().replicas).map(|replica| replica.group.0).collect();
-            lost.iter().all(|group| opened.contains(group) && voters.get(group).is_some_and(|voters| voters.contains(&number)))
-        };
-        for other in self.nodes() {
-            let lost = lock(&self.members)[&other].lost.clone();
-            if lost.is_some_and(|lost| is_back(other, &lost)) {
-                lock(&self.members).get_mut(&other).expect("nodes are numbered").lost = None;
+            let is_back = |group| opened.contains(group) && voters.get(group).is_some_and(|voters| voters.contains(&number));
+            if lost.iter().all(is_back) {
+                lock(&self.members).get_mut(&number).expect("nodes are numbered").lost = None;
             }
         }
-        let mut members = lock(&self.members);
-        if members.values().any(|member| member.lost.is_some() || member.distrusted) {
-            return false;
-        }
-        let voted_in = voters.iter().filter(|(_, voters)| voters.contains(&number)).map(|(group, _)| *group);
-        members.get_mut(&number).expect("nodes are numbered").voted_in = voted_in.collect();
-        // The catalog and every bucket.
-        voters.len() as u32 > self.plan.buckets()
     }
 
     /// Per group with a leader that is ready: who votes.
@@ -280,6 +305,14 @@ impl Cluster {
     /// False if it has been replaced meanwhile.
     pub fn is_distrusted(&self, number: NodeNo) -> bool {
         lock(&self.members)[&number].distrusted
+    }
+
+    /// Whose disk is lost or lies.
+    pub fn without_disk(&self) -> BTreeSet<NodeNo> {
+        self.forget_losses(&self.voters());
+        let members = lock(&self.members);
+        let without = members.iter().filter(|(_, member)| member.lost.is_some() || member.distrusted);
+        without.map(|(number, _)| *number).collect()
     }
 
     /// The process dies and the disk is lost.
@@ -420,6 +453,7 @@ impl Cluster {
             log_start: probe.log_start,
             high_watermark: probe.high_watermark,
             writers_digest: probe.writers_digest,
+            voters: probe.voters.clone(),
             failed: probe.failed.clone(),
         }
     }

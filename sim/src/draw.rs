@@ -27,6 +27,9 @@ pub enum Stream {
     Looker = 16,
     RowsCrash = 17,
     KeyedKinds = 18,
+    LinkReset = 19,
+    /// What came to the plans after the first version of the swarm.
+    LateSwarm = 20,
 }
 
 /// The root of all randomness of a run.

@@ -84,6 +84,8 @@ pub struct Replica {
     pub log_start: i64,
     pub high_watermark: i64,
     pub writers_digest: u64,
+    /// As this replica knows; none while they change.
+    pub voters: Option<Vec<NodeNo>>,
     pub failed: Option<String>,
 }
 
@@ -224,6 +226,8 @@ pub enum Event {
         node: NodeNo,
         boot: u32,
     },
+    /// Majorities may be gone: from here on no progress is promised, and no complete set of replicas at the end.
+    Unrecoverable,
     /// From here on nothing is broken.
     Healed,
     /// The cluster kept a promise of progress, or not, within the bound.
@@ -300,6 +304,7 @@ impl fmt::Display for Event {
             Self::Note { text } => write!(f, "note {text}"),
             Self::Boot { node, boot } => write!(f, "boot n{node} boot={boot}"),
             Self::Down { node, boot } => write!(f, "down n{node} boot={boot}"),
+            Self::Unrecoverable => write!(f, "unrecoverable"),
             Self::Healed => write!(f, "healed"),
             Self::Progress { what, kept } => write!(f, "progress kept={kept} {what}"),
             Self::Dump { node, bucket, log_start, high_watermark, batches } => {

@@ -7,6 +7,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("append_waited_for_install", ""),
     ("applied_stale_base", ""),
     ("applied_stale_term", "needs two leaderships of a node in two terms with entries of the first still under way"),
+    ("bucket_stranded", ""),
     ("campaign", ""),
     ("compacted", ""),
     ("damaged_entry_kept", "needs bit rot: crash tests of the journal"),

@@ -4,7 +4,7 @@
 //! things first: the time until the heal, faults, writers, readers, spans of time in which a writer appends, tables, buckets, nodes, sizes, conditions.
 //! Source: Zeller and Hildebrandt, ddmin.
 
-use crate::plan::{Plan, Target, Workload};
+use crate::plan::{Fault, Plan, Target, Workload};
 use std::cmp::Ordering;
 
 /// Runs candidates and says which of them is red in the same way: the lowest index. None: none of them, or time is up.
@@ -161,6 +161,9 @@ fn shrink_cluster(best: &mut Plan, judge: &mut Judge<'_>) {
             }
         }
     }
+    if best.spares > 0 {
+        take(best, vec![Plan { spares: 0, ..best.clone() }], judge);
+    }
     if best.nodes > 3 {
         let mut plan = best.clone();
         plan.nodes = 3;
@@ -189,9 +192,14 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
         Some(table) => drop(keyed.remove(table)),
     }
     for action in &mut plan.actions {
-        if let Some(Target::LeaderOf(bucket) | Target::FollowerOf(bucket) | Target::LastFollowerOf(bucket)) =
-            action.fault.target_mut()
-        {
+        let bucket = match &mut action.fault {
+            Fault::HandOver(bucket) => Some(bucket),
+            fault => match fault.target_mut() {
+                Some(Target::LeaderOf(bucket) | Target::FollowerOf(bucket) | Target::LastFollowerOf(bucket)) => Some(bucket),
+                _ => None,
+            },
+        };
+        if let Some(bucket) = bucket {
             if *bucket >= first + count {
                 *bucket -= count;
             } else if *bucket >= first {

@@ -103,13 +103,26 @@ impl Nemesis {
             Fault::Loss { per_mille } => links.add_loss(per_mille as i64),
             Fault::Delay { ms_max } => links.add_delay(ms_max as i64),
             Fault::Twice { per_mille } => links.add_twice(per_mille as i64),
+            Fault::ResetLinks { per_mille } => links.add_reset(per_mille as i64),
+            Fault::SlowLink { ms_max, .. } => {
+                active.nodes.iter().for_each(|node| links.add_slowness(*node, ms_max as i64));
+            }
             Fault::SlowDisk { ms, .. } => {
                 active.nodes.iter().for_each(|node| self.cluster.disk(*node).change_faults(|faults| faults.slow_ms = ms));
+            }
+            Fault::FailReads { per_mille, .. } => {
+                self.fail_disk(&active, |faults| faults.failing_reads_per_mille = per_mille);
+            }
+            Fault::HandOver(bucket) => self.hand_over(bucket),
+            Fault::Join(node) => {
+                if self.cluster.join(node) {
+                    self.recorder.effective(fault.kind());
+                }
             }
             Fault::FailSync(_) => self.fail_disk(&active, |faults| faults.failing_syncs = 1),
             Fault::FullDisk(_) => self.fail_disk(&active, |faults| faults.full = true),
             Fault::Wipe(_) => {
-                active.nodes.retain(|node| self.cluster.may_lose_disk(*node));
+                active.nodes.retain(|node| self.cluster.claim_disk(*node));
                 for node in &active.nodes {
                     self.cluster.hold(*node, index);
                     self.frozen.remove(node);
@@ -118,7 +131,7 @@ impl Nemesis {
                 }
             }
             Fault::BitRot(_) | Fault::Misdirect(_) => {
-                active.nodes.retain(|node| self.cluster.may_lose_disk(*node));
+                active.nodes.retain(|node| self.cluster.claim_disk(*node));
                 self.rot(&active);
             }
             Fault::ClockStep { ms, .. } => {
@@ -155,8 +168,20 @@ impl Nemesis {
                 // Appends that got no answer meanwhile.
                 effective = self.recorder.unknown() > active.unknown_before;
             }
-            // Counted when it happened.
-            Fault::ResetClients => {}
+            // Counted when it happened, or when the leader has moved.
+            Fault::ResetClients | Fault::Join(_) | Fault::HandOver(_) => {}
+            Fault::ResetLinks { per_mille } => {
+                links.add_reset(-(per_mille as i64));
+                effective = after.reset > before.reset;
+            }
+            Fault::SlowLink { ms_max, .. } => {
+                active.nodes.iter().for_each(|node| links.add_slowness(*node, -(ms_max as i64)));
+                effective = after.slowed > before.slowed;
+            }
+            Fault::FailReads { .. } => {
+                self.mend_disk(&active, |faults| std::mem::take(&mut faults.failing_reads_per_mille) > 0);
+                effective = self.disk_counts(&active.nodes).failed_reads > active.disks_before.failed_reads;
+            }
             Fault::Loss { per_mille } => {
                 links.add_loss(-(per_mille as i64));
                 effective = after.lost > before.lost;
@@ -214,6 +239,7 @@ impl Nemesis {
             slowed: sum.slowed + one.slowed,
             refused_full: sum.refused_full + one.refused_full,
             misdirected: sum.misdirected + one.misdirected,
+            failed_reads: sum.failed_reads + one.failed_reads,
             ..sum
         })
     }
@@ -224,7 +250,8 @@ impl Nemesis {
 
     fn nodes_of(&self, target: Target) -> Vec<NodeNo> {
         match target {
-            Target::Node(node) => vec![node],
+            // A plan that was edited or shrunk may name one that is not there.
+            Target::Node(node) => self.cluster.nodes().into_iter().filter(|known| *known == node).collect(),
             Target::All => self.cluster.nodes(),
             Target::Coordinator => vec![self.leader(|replica| replica.group == 0).unwrap_or(1)],
             Target::LeaderOf(bucket) => vec![self.leader(|replica| replica.bucket == Some(bucket)).unwrap_or(1)],
@@ -255,6 +282,20 @@ impl Nemesis {
             leads.iter().map(|replica| (replica.term, node)).collect::<Vec<_>>()
         });
         terms.max().map(|(_, node)| node)
+    }
+
+    /// Beside what else happens: it takes as long as an election.
+    fn hand_over(&self, bucket: u32) {
+        let leader = self.leader(|replica| replica.bucket == Some(bucket));
+        let node = leader.and_then(|leader| self.cluster.node(leader));
+        let (Some(leader), Some(node), Some(table_bucket)) = (leader, node, self.cluster.table_bucket(bucket)) else { return };
+        let recorder = self.recorder.clone();
+        madsim::task::spawn(async move {
+            match node.hand_over(table_bucket).await {
+                Ok(()) => recorder.effective("hand-over"),
+                Err(error) => recorder.note(format!("n{leader} did not hand b{bucket} over: {error}")),
+            }
+        });
     }
 
     fn take_down(&mut self, index: usize, active: &Active) {

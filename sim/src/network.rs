@@ -28,6 +28,9 @@ struct State {
     loss_per_mille: u64,
     delay_ms_max: u64,
     twice_per_mille: u64,
+    reset_per_mille: u64,
+    /// What these nodes send is late by up to so many ms.
+    slow: BTreeMap<NodeNo, u64>,
     sources: BTreeMap<(NodeNo, NodeNo), Arc<LinkSource>>,
     /// Nothing overtakes on a link: when the last delayed message leaves.
     leaves: BTreeMap<(NodeNo, NodeNo), Instant>,
@@ -38,6 +41,7 @@ struct LinkSource {
     loss: Source,
     delay: Source,
     twice: Source,
+    reset: Source,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,12 +50,16 @@ pub struct LinkCounts {
     pub lost: u64,
     pub delayed: u64,
     pub doubled: u64,
+    pub reset: u64,
+    pub slowed: u64,
 }
 
 struct Fate {
     lost: bool,
     delay: Duration,
     again_after: Option<Duration>,
+    /// It arrives, and the connection breaks.
+    reset: bool,
 }
 
 impl Links {
@@ -89,11 +97,24 @@ impl Links {
         state.twice_per_mille = state.twice_per_mille.saturating_add_signed(per_mille);
     }
 
+    pub fn add_reset(&self, per_mille: i64) {
+        let mut state = self.state();
+        state.reset_per_mille = state.reset_per_mille.saturating_add_signed(per_mille);
+    }
+
+    /// What `from` sends is late by up to `ms_max` more; negative takes away.
+    pub fn add_slowness(&self, from: NodeNo, ms_max: i64) {
+        let mut state = self.state();
+        let slow = state.slow.entry(from).or_default();
+        *slow = slow.saturating_add_signed(ms_max);
+    }
+
     /// No cut, no loss, no delay.
     pub fn mend_all(&self) {
         let mut state = self.state();
         state.cut.clear();
-        (state.loss_per_mille, state.delay_ms_max, state.twice_per_mille) = (0, 0, 0);
+        state.slow.clear();
+        (state.loss_per_mille, state.delay_ms_max, state.twice_per_mille, state.reset_per_mille) = (0, 0, 0, 0);
     }
 
     pub fn counts(&self) -> LinkCounts {
@@ -110,6 +131,7 @@ impl Links {
                 loss: source(Stream::LinkLoss),
                 delay: source(Stream::LinkDelay),
                 twice: source(Stream::LinkTwice),
+                reset: source(Stream::LinkReset),
             })
         });
         let cut = state.cut.get(&(from, to)).is_some_and(|cuts| *cuts > 0);
@@ -117,9 +139,11 @@ impl Links {
         state.counts.cut += u64::from(cut);
         state.counts.lost += u64::from(lost && !cut);
         let mut delay = Duration::ZERO;
-        if state.delay_ms_max > 0 {
-            delay = Duration::from_millis(source.delay.below(state.delay_ms_max + 1));
-            state.counts.delayed += u64::from(!delay.is_zero());
+        let slow_ms_max = state.slow.get(&from).copied().unwrap_or(0);
+        if state.delay_ms_max + slow_ms_max > 0 {
+            delay = Duration::from_millis(source.delay.below(state.delay_ms_max + slow_ms_max + 1));
+            state.counts.delayed += u64::from(state.delay_ms_max > 0 && !delay.is_zero());
+            state.counts.slowed += u64::from(slow_ms_max > 0 && !delay.is_zero());
         }
         let now = Instant::now();
         if let Some(leaves) = state.leaves.get(&(from, to)).filter(|leaves| **leaves >= now) {
@@ -131,7 +155,9 @@ impl Links {
         let again = state.twice_per_mille > 0 && source.twice.chance(state.twice_per_mille);
         state.counts.doubled += u64::from(again);
         let again_after = again.then(|| Duration::from_millis(source.twice.below(200)));
-        Fate { lost: cut || lost, delay, again_after }
+        let reset = state.reset_per_mille > 0 && source.reset.chance(state.reset_per_mille) && !cut && !lost;
+        state.counts.reset += u64::from(reset);
+        Fate { lost: cut || lost, delay, again_after, reset }
     }
 
     /// Whether an answer is lost on its way.
@@ -182,6 +208,9 @@ impl Transport for FaultyTransport {
                     inner.call(to, request, timeout).await
                 }
             };
+            if fate.reset {
+                return Err(TransportError::Unreachable { to, reason: "the connection broke".to_owned() });
+            }
             if links.answer_lost(to, me) {
                 time::sleep(timeout.saturating_sub(started.elapsed())).await;
                 return given_up;

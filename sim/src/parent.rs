@@ -28,6 +28,9 @@ pub const HISTORY: &str = "history.jsonl";
 pub struct ChildResult {
     pub seed: u64,
     pub violation: Option<Red>,
+    /// Why it proves nothing, if it is not red.
+    #[serde(default)]
+    pub unclear: Option<String>,
     pub counts: Counts,
     pub marks: BTreeSet<String>,
     pub virtual_ms: u64,
@@ -97,7 +100,8 @@ pub struct Judged {
 impl Judged {
     /// Nothing happened: neither green nor red.
     pub fn is_unknown(&self) -> bool {
-        self.red.is_none() && (self.result.counts.acked < 10 || self.result.counts.rows < 10)
+        let is_idle = self.result.counts.acked < 10 || self.result.counts.rows < 10;
+        self.red.is_none() && (is_idle || self.result.unclear.is_some())
     }
 }
 

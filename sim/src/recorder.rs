@@ -1,7 +1,8 @@
 //! Takes every event of a run: writes the trace, asks the oracles, remembers the first violation.
 
-use crate::history::{BucketNo, Event, Outcome, Value, WriterNo};
+use crate::history::{BucketNo, Event, NodeNo, Outcome, Replica, Value, WriterNo};
 use crate::oracle::{Oracles, Violation};
+use crate::recovery::{Proof, Recovery};
 use crate::report::{History, Timeline};
 use crate::workload::{Layout, keyed_rows};
 use floss_checker::Change;
@@ -47,6 +48,8 @@ pub struct Recorded {
     pub trace: String,
     pub counts: Counts,
     pub violation: Option<Violation>,
+    /// Why this run is neither green nor red.
+    pub unclear: Option<String>,
     pub timeline: Timeline,
     /// In the format that all harnesses share.
     pub history: Vec<floss_checker::history::Event>,
@@ -64,8 +67,11 @@ struct State {
     counts: Counts,
     violation: Option<Violation>,
     progress: Progress,
+    recovery: Recovery,
     timeline: Timeline,
     history: History,
+    /// Why a run that is not red proves nothing.
+    unclear: Option<String>,
     /// Writer ids of the cluster.
     writers: BTreeMap<i64, WriterNo>,
 }
@@ -94,6 +100,7 @@ impl Recorder {
         count(&mut state.counts, &event);
         state.progress.observe(&event);
         state.history.observe(at_ns, &event);
+        state.recovery.observe(&event);
         state.timeline.observe(at_ns, &event, text);
         if state.violation.is_some() {
             return;
@@ -156,6 +163,21 @@ impl Recorder {
         self.state().progress.read_end.get(&(reader, bucket)).copied().unwrap_or(0)
     }
 
+    /// A promise of progress was not kept. Red only if it can be proved that the cluster could have kept it.
+    pub fn lack_progress(&self, what: &str, without_disk: &BTreeSet<NodeNo>, now: &[(NodeNo, Replica)]) {
+        let proof = self.state().recovery.prove(without_disk, now);
+        match proof {
+            Proof::Recoverable(proof) => {
+                self.push(Event::Progress { what: format!("{what} (it could have: {proof})"), kept: false });
+            }
+            Proof::Gone(what) => self.violate("I1", now_ns(), format!("lost: {what}")),
+            Proof::Unrecoverable(why) => {
+                self.note(format!("not judged: {what}, but {why}"));
+                self.state().unclear.get_or_insert(why);
+            }
+        }
+    }
+
     /// From outside the oracles: a panic, say.
     pub fn violate(&self, oracle: &'static str, at_ns: u64, what: String) {
         let mut state = self.state();
@@ -181,6 +203,7 @@ impl Recorder {
             trace: std::mem::take(&mut state.trace),
             counts: state.counts.clone(),
             violation: state.violation.clone(),
+            unclear: state.unclear.take(),
             timeline: std::mem::take(&mut state.timeline),
             history: std::mem::take(&mut state.history).into_events(),
         }

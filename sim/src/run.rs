@@ -9,6 +9,7 @@ use crate::oracle::CAUGHT_UP;
 use crate::plan::Plan;
 use crate::recorder::{Recorded, Recorder, now_ns};
 use crate::workload::{Layout, Mode, Shared, create_tables, keyed_rows, run_looker, run_reader, run_writer};
+use floss_protocol::reached;
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
 use madsim::runtime::{Handle, Runtime};
@@ -24,6 +25,8 @@ const PROGRESS_WAIT: Duration = Duration::from_secs(20);
 /// From the end of new appends until replicas and readers must have everything.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// In a run that may have lost majorities: how long open batches may still end.
+const REST_WAIT: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SETUP_WAIT: Duration = Duration::from_secs(90);
 /// Virtual time after which a run is stuck, on top of what the plan says.
@@ -93,6 +96,9 @@ async fn simulate(plan: Arc<Plan>, recorder: Arc<Recorder>) {
     recorder.note(format!("tables {table_ids:?}"));
     cluster.set_table_ids(table_ids.clone());
     let shared = Arc::new(Shared::new(plan.clone(), recorder.clone(), table_ids));
+    if plan.environment.unrecoverable {
+        recorder.push(Event::Unrecoverable);
+    }
     let clients = start_clients(&handle, &cluster, &shared);
     let start = Instant::now();
     madsim::task::spawn(probe_for_ever(cluster.clone(), shared.clone()));
@@ -178,28 +184,34 @@ async fn calm_down(cluster: &Cluster, shared: &Shared) {
     let (plan, recorder) = (&shared.plan, &shared.recorder);
     let healed = Instant::now();
     shared.set_mode(Mode::Busy);
-    if !until(shared, PROGRESS_WAIT, "every bucket is led", || leaderless(cluster, plan)).await {
-        return;
-    }
-    if !until(shared, PROGRESS_WAIT, "every writer goes on", || stuck_writer(shared)).await {
-        return;
-    }
     let calm_end = healed + Duration::from_millis(plan.calm_ms);
-    while Instant::now() < calm_end && !recorder.is_red() {
-        time::sleep(LOOK_EVERY).await;
+    if plan.environment.unrecoverable {
+        look_at_what_is_left(cluster, shared, calm_end).await;
+        return;
     }
+    if !until(cluster, shared, PROGRESS_WAIT, "every bucket is led", || leaderless(cluster, plan)).await {
+        return;
+    }
+    if !until(cluster, shared, PROGRESS_WAIT, "every writer goes on", || stuck_writer(shared)).await {
+        return;
+    }
+    wait_until(calm_end, recorder).await;
     shared.set_mode(Mode::Finish);
     let open = || {
         let open = shared.open_batches.load(Ordering::SeqCst);
         (open > 0).then(|| format!("{open} batches are open"))
     };
-    if !until(shared, CATCH_UP_WAIT, "every batch is acked", open).await
-        || !until(shared, CATCH_UP_WAIT, CAUGHT_UP, || lagging_replica(cluster, plan)).await
-        || !until(shared, CATCH_UP_WAIT, "every reader catches up", || lagging_reader(cluster, shared)).await
+    if !until(cluster, shared, CATCH_UP_WAIT, "every batch is acked", open).await
+        || !until(cluster, shared, CATCH_UP_WAIT, CAUGHT_UP, || lagging_replica(cluster, plan)).await
+        || !until(cluster, shared, CATCH_UP_WAIT, "every reader catches up", || lagging_reader(cluster, shared)).await
     {
         return;
     }
-    let replicas = replicas(cluster);
+    dump(cluster, recorder, replicas(cluster)).await;
+}
+
+/// The last probes, then everything that these replicas hold.
+async fn dump(cluster: &Cluster, recorder: &Recorder, replicas: Vec<(u64, Replica)>) {
     cluster.probe().into_iter().chain(cluster.probe_rows()).for_each(|event| recorder.push(event));
     for (node, replica) in replicas {
         if let (Some(bucket), false) = (replica.bucket, recorder.is_red()) {
@@ -208,8 +220,36 @@ async fn calm_down(cluster: &Cluster, shared: &Shared) {
     }
 }
 
+/// Majorities may be gone, so nothing is demanded but truth: whatever is led and has come to rest must hold what was acked.
+async fn look_at_what_is_left(cluster: &Cluster, shared: &Shared, calm_end: Instant) {
+    let recorder = &shared.recorder;
+    wait_until(calm_end, recorder).await;
+    shared.set_mode(Mode::Finish);
+    wait_until(Instant::now() + REST_WAIT, recorder).await;
+    let all = replicas(cluster);
+    let leads = |(node, replica): &&(u64, Replica)| replica.leader == Some(*node) && replica.ready;
+    let led: BTreeMap<u64, u64> = all.iter().filter(leads).map(|(_, replica)| (replica.group, replica.pointers[2])).collect();
+    let stranded = (0..shared.plan.buckets())
+        .filter(|bucket| !all.iter().any(|(_, replica)| replica.bucket == Some(*bucket) && led.contains_key(&replica.group)))
+        .count();
+    recorder.note(format!("{stranded} buckets have no leader any more"));
+    if stranded > 0 {
+        reached!("bucket_stranded");
+    }
+    let at_rest =
+        |replica: &Replica| replica.pointers[2] == replica.pointers[4] && led.get(&replica.group) == Some(&replica.pointers[2]);
+    let at_rest: Vec<_> = all.into_iter().filter(|(_, replica)| at_rest(replica)).collect();
+    dump(cluster, recorder, at_rest).await;
+}
+
+async fn wait_until(end: Instant, recorder: &Recorder) {
+    while Instant::now() < end && !recorder.is_red() {
+        time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Waits until `missing` finds nothing. False, and a broken promise, if that takes longer than `patience`.
-async fn until(shared: &Shared, patience: Duration, what: &str, missing: impl Fn() -> Option<String>) -> bool {
+async fn until(cluster: &Cluster, shared: &Shared, patience: Duration, what: &str, missing: impl Fn() -> Option<String>) -> bool {
     let deadline = Instant::now() + patience;
     loop {
         if shared.recorder.is_red() {
@@ -222,7 +262,7 @@ async fn until(shared: &Shared, patience: Duration, what: &str, missing: impl Fn
         if Instant::now() >= deadline {
             let seconds = patience.as_secs();
             let what = format!("{seconds} s after all faults ended: expected that {what}, but {left}");
-            shared.recorder.push(Event::Progress { what, kept: false });
+            shared.recorder.lack_progress(&what, &cluster.without_disk(), &replicas(cluster));
             return false;
         }
         time::sleep(LOOK_EVERY).await;

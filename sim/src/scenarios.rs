@@ -230,6 +230,7 @@ impl Scenario {
         Plan {
             seed,
             nodes: 3,
+            spares: 0,
             heal_at_ms: end + 500,
             calm_ms: 3_000,
             environment: plain_environment(),
@@ -254,6 +255,7 @@ fn plain_environment() -> Environment {
         compact_entries: 10,
         upkeep_ms: 300,
         rows_lost_per_mille: 0,
+        unrecoverable: false,
     }
 }
 

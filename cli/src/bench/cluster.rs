@@ -1,13 +1,13 @@
 //! The cluster under measurement: real processes, and their CPU time.
 
 use crate::connect::connect_with;
-use crate::dev::state::ClusterState;
+use crate::dev::state::{ClusterState, NodeState};
 use crate::dev::{process, up};
 use crate::exit::{Failure, OrFail};
 use crate::output::Output;
 use fluss::client::{FlussConnection, FlussTable};
 use fluss::config::Config;
-use fluss::metadata::{Schema, TableDescriptor, TablePath};
+use fluss::metadata::{Schema, TableBucket, TableDescriptor, TablePath};
 use std::path::PathBuf;
 
 pub struct BenchCluster {
@@ -40,16 +40,13 @@ impl BenchCluster {
 
     /// User plus system seconds of all nodes so far.
     pub fn cpu_seconds(&self) -> Result<f64, Failure> {
-        let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
-        let mut ticks = 0;
-        for node in &self.state.nodes {
-            let stat =
-                std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).or_fail(format!("node {} is gone", node.id))?;
-            // Fields 14 and 15, counted from behind the command's closing bracket (field 2).
-            let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-            ticks += [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum::<u64>();
-        }
-        Ok(ticks as f64 / ticks_per_second)
+        self.state.nodes.iter().map(cpu_seconds).sum()
+    }
+
+    /// Of the node that clients reach at `address`.
+    pub fn cpu_seconds_at(&self, address: &str) -> Result<f64, Failure> {
+        let node = self.state.nodes.iter().find(|node| node.address == address);
+        cpu_seconds(node.ok_or_else(|| Failure::failed("measure a node").why(format!("nobody listens at {address}")))?)
     }
 
     /// Resident bytes of all nodes.
@@ -61,6 +58,23 @@ impl BenchCluster {
         };
         self.state.nodes.iter().map(|node| kib(node.pid)).sum::<f64>() / 1024.0
     }
+}
+
+fn cpu_seconds(node: &NodeState) -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).or_fail(format!("node {} is gone", node.id))?;
+    // Fields 14 and 15, counted from behind the command's closing bracket (field 2).
+    let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The node that leads the only bucket of a table.
+pub async fn leader(connection: &FlussConnection, table: &FlussTable<'_>, path: &TablePath) -> Result<String, Failure> {
+    let bucket = TableBucket::new(table.get_table_info().get_table_id(), 0);
+    connection.get_metadata().update_table_metadata(path).await.or_fail("find the leader")?;
+    let leader = connection.get_metadata().get_cluster().leader_for(&bucket).cloned();
+    let leader = leader.ok_or_else(|| Failure::failed("find the leader"))?;
+    Ok(format!("{}:{}", leader.host(), leader.port()))
 }
 
 /// A fresh log table, uncompressed so that the client's codec is not what is measured.

@@ -1,13 +1,12 @@
 //! Lookups: over the wire against the same keys read in this process, and through the official client.
 
-use super::cluster::{BenchCluster, open};
+use super::cluster::{BenchCluster, leader, open};
 use super::rows::{self, RawStore};
 use super::wire::Wire;
 use super::{Figure, quantile};
 use crate::exit::{Failure, OrFail};
 use crate::output::Output;
 use fluss::client::FlussTable;
-use fluss::metadata::TableBucket;
 use fluss::row::GenericRow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,10 +35,7 @@ pub async fn run(cluster: &BenchCluster, rows: u64, seconds: u64, output: &Outpu
     raw.upsert(&RawStore::batches(rows, 1))?;
     raw.flush()?;
     let table_id = table.get_table_info().get_table_id();
-    connection.get_metadata().update_table_metadata(&path).await.or_fail("find the leader")?;
-    let leader = connection.get_metadata().get_cluster().leader_for(&TableBucket::new(table_id, 0)).cloned();
-    let leader = leader.ok_or_else(|| Failure::failed("find the leader"))?;
-    let mut wire = Wire::connect(&format!("{}:{}", leader.host(), leader.port())).await?;
+    let mut wire = Wire::connect(&leader(&connection, &table, &path).await?).await?;
     let slice = Duration::from_secs(seconds) / SLICES;
     let mut keys = Keys { rows, next: 0 };
     over_wire(cluster, &mut wire, table_id, &mut keys, Duration::from_secs(1)).await?;

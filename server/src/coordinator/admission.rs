@@ -5,7 +5,7 @@
 //!
 //! | answer | meaning | then |
 //! |---|---|---|
-//! | `Registered`, other incarnation | this node was wiped | refuse to start; with `rejoin`, ask to be let in, and ask again |
+//! | `Registered`, other incarnation | this node was wiped | refuse to start |
 //! | `Registered`, own incarnation | it was let in | go on as one that joined |
 //! | `NeverRegistered` | formed without this node so far | go on as a founder |
 //! | `NothingHere` from **all** others | the cluster is being made | go on as a founder |
@@ -13,7 +13,8 @@
 //!
 //! A new cluster therefore starts once all nodes of its list were up at the same time. A running one needs a leader only.
 //!
-//! A wiped node is let in when each of its groups has taken the old directory out of its membership, which needs a majority of the
+//! With `rejoin` it asks nobody but the leader and is never a founder, whatever the others have: one that lags may not know it yet,
+//! and if all were wiped, an empty cluster must not pass for the old one. It is let in when each of its groups has taken the old directory out of its membership, which needs a majority of the
 //! others; then it is a learner, is sent what it lost, and votes again. Buckets with fewer than three replicas cannot take it out:
 //! of two, the other one has all that was acknowledged; what had one replica is lost.
 
@@ -134,17 +135,20 @@ pub async fn wait_admitted(
     rejoin: bool,
 ) -> Result<Admission, NodeError> {
     match formation {
-        Formation::Initial(nodes) => wait_initial(catalog, nodes, me, rejoin).await,
+        Formation::Initial(nodes) if rejoin => {
+            let others: Vec<NodeId> = nodes.iter().map(|other| other.node).filter(|node| *node != me.node).collect();
+            if others.is_empty() {
+                return Err(wrong("rejoin", "other nodes in initial_nodes to ask", "none"));
+            }
+            catalog.set_seeds(others);
+            wait_joined(catalog, me, rejoin).await
+        }
+        Formation::Initial(nodes) => wait_initial(catalog, nodes, me).await,
         Formation::Join(_) => wait_joined(catalog, me, rejoin).await,
     }
 }
 
-async fn wait_initial(
-    catalog: &Catalog,
-    nodes: &[InitialNode],
-    me: &NodeRegistration,
-    rejoin: bool,
-) -> Result<Admission, NodeError> {
+async fn wait_initial(catalog: &Catalog, nodes: &[InitialNode], me: &NodeRegistration) -> Result<Admission, NodeError> {
     let question = encode_peer(&StandingRequest { node: me.node });
     let mut rounds = 0u64;
     loop {
@@ -154,11 +158,6 @@ async fn wait_initial(
             match reply {
                 Ok(PeerReply::Standing(Standing::Registered { incarnation })) if incarnation == me.incarnation => {
                     return Ok(Admission::Joined);
-                }
-                Ok(PeerReply::Standing(Standing::Registered { .. })) if rejoin => {
-                    let others = nodes.iter().map(|other| other.node).filter(|node| *node != me.node);
-                    catalog.set_seeds(others.collect());
-                    return wait_joined(catalog, me, rejoin).await;
                 }
                 Ok(PeerReply::Standing(Standing::Registered { incarnation })) => return Err(wiped(incarnation, me.incarnation)),
                 Ok(PeerReply::Standing(Standing::NeverRegistered)) => return Ok(Admission::Founder),

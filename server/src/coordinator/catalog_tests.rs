@@ -238,3 +238,24 @@ fn a_wiped_node_is_let_in_only_if_asked_and_a_new_one_joins() {
         stop(nodes).await;
     });
 }
+
+/// If every directory is gone, so is the cluster; an empty one must not come up in its place.
+#[test]
+fn those_who_ask_to_come_back_found_nothing() {
+    block_on(async {
+        let network = Network::default();
+        let starting: Vec<_> = (1..=3)
+            .map(|node| {
+                let network = network.clone();
+                spawn(async move { start_with(&network, node, 200 + node, initial(3), true).await })
+            })
+            .collect();
+        sleep(Duration::from_secs(3)).await;
+        for node in starting {
+            assert!(!node.is_finished(), "there is nobody who could let it in");
+            node.abort();
+        }
+        let alone = timeout(WAIT, start_with(&network, 1, 201, initial(1), true)).await.expect("in time");
+        assert!(matches!(alone, Err(NodeError::Config { .. })), "nobody to ask");
+    });
+}

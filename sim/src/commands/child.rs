@@ -53,6 +53,7 @@ pub fn run(child: &Child) -> anyhow::Result<ExitCode> {
     let result = ChildResult {
         seed: child.seed,
         violation: violation.map(|red| Red { oracle: red.oracle.to_owned(), at_ns: red.at_ns, what: red.what.clone() }),
+        unclear: recorded.unclear,
         counts: recorded.counts,
         marks: finished.marks.into_iter().map(str::to_owned).collect(),
         virtual_ms: finished.virtual_ns / 1_000_000,

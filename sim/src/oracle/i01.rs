@@ -23,6 +23,8 @@ pub struct Durable {
     puts: BTreeMap<Key, (i64, u64)>,
     dumped: BTreeMap<BucketNo, u64>,
     ended: bool,
+    /// Replicas may be missing at the end.
+    unrecoverable: bool,
 }
 
 impl Durable {
@@ -74,6 +76,7 @@ impl Oracle for Durable {
 
     fn observe(&mut self, at_ns: u64, event: &Event) -> Result<(), String> {
         match event {
+            Event::Unrecoverable => self.unrecoverable = true,
             Event::Send { writer, bucket, sequence, records, .. } => {
                 self.sent.insert((*bucket, *writer, *sequence), *records);
             }
@@ -104,7 +107,10 @@ impl Oracle for Durable {
 
     fn finish(&mut self) -> Result<(), String> {
         let buckets = self.acked.keys().chain(self.puts.keys()).map(|(bucket, ..)| bucket);
-        match buckets.filter(|_| self.ended).find(|bucket| self.dumped.get(bucket).is_none_or(|dumps| *dumps < 2)) {
+        match buckets
+            .filter(|_| self.ended && !self.unrecoverable)
+            .find(|bucket| self.dumped.get(bucket).is_none_or(|dumps| *dumps < 2))
+        {
             Some(bucket) => Err(format!("b{bucket} has acked writes, at the end fewer than 2 replicas could be read")),
             None => Ok(()),
         }

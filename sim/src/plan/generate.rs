@@ -16,7 +16,7 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     let heal_at_ms = total_ms - calm_ms;
     let workload = workload(&swarm);
     let environment = environment(&swarm, nodes);
-    let mut plan = Plan { seed, nodes, heal_at_ms, calm_ms, environment, workload, actions: Vec::new() };
+    let mut plan = Plan { seed, nodes, spares: 0, heal_at_ms, calm_ms, environment, workload, actions: Vec::new() };
     // A stream of its own: what log tables see does not depend on it.
     let keyed_swarm = draws.source(Stream::KeyedSwarm, 0);
     add_keyed(&mut plan.workload, &keyed_swarm);
@@ -24,7 +24,29 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     plan.environment.rows_lost_per_mille = *keyed_swarm.pick(&[0, 0, 100, 500]);
     let recipes = Recipes::new(&swarm, &plan);
     plan.actions = recipes.actions(&draws.source(Stream::Faults, 0), heal_at_ms);
+    add_rare(&mut plan, &draws.source(Stream::LateSwarm, 0));
     plan
+}
+
+/// What happens once in a run, or in few runs: a node that joins, majorities that lose their disks.
+fn add_rare(plan: &mut Plan, late: &Source) {
+    let within = |late: &Source| late.between(2_000.min(plan.heal_at_ms / 2), plan.heal_at_ms - 1);
+    let mut rare = Vec::new();
+    if late.chance(400) {
+        plan.spares = 1;
+        rare.push(Action { at_ms: within(late), lasts_ms: 0, fault: Fault::Join(plan.nodes + 1) });
+    }
+    if late.chance(60) {
+        plan.environment.unrecoverable = true;
+        let first_ms = late.between(plan.heal_at_ms / 2, plan.heal_at_ms - 1);
+        let losses = late.between(2, plan.nodes);
+        for node in 1..=losses {
+            let fault = if late.chance(700) { Fault::Wipe(Target::Node(node)) } else { Fault::BitRot(Target::Node(node)) };
+            rare.push(Action { at_ms: first_ms + late.below(1_000), lasts_ms: late.between(200, 3_000), fault });
+        }
+    }
+    plan.actions.extend(rare.into_iter().filter(|action| action.at_ms < plan.heal_at_ms));
+    plan.actions.sort_by_key(|action| action.at_ms);
 }
 
 fn environment(swarm: &Source, nodes: u64) -> Environment {
@@ -49,6 +71,7 @@ fn environment(swarm: &Source, nodes: u64) -> Environment {
         compact_entries: *swarm.pick(&[5, 20, 50, 200]),
         upkeep_ms: *swarm.pick(&[300, 1_000, 3_000]),
         rows_lost_per_mille: 0,
+        unrecoverable: false,
     }
 }
 
@@ -128,9 +151,25 @@ enum Recipe {
     VoteForgotten,
     /// A leader is frozen for so long that its clients write elsewhere, and thaws with questions in its sockets.
     LeaderFrozen,
+    Misdirected,
+    FailReads,
+    SlowLink,
+    ResetLinks,
+    /// Leaders are asked to hand over, in good times and bad.
+    HandOver,
 }
 
-const RECIPES: [Recipe; 27] = [
+/// How seldom these have an effect: a full disk hurts only who needs more room just then.
+fn emphasis(recipe: Recipe) -> u64 {
+    match recipe {
+        Recipe::SlowThenPower | Recipe::BadLinks | Recipe::RottenDisk | Recipe::Misdirected => 3,
+        Recipe::PowerOne | Recipe::PowerLeader | Recipe::PowerAll | Recipe::FullDisk | Recipe::FailReads => 2,
+        Recipe::OneWay | Recipe::SlowLink | Recipe::ResetLinks | Recipe::ClientsCut => 2,
+        _ => 1,
+    }
+}
+
+const RECIPES: [Recipe; 32] = [
     Recipe::CrashOne,
     Recipe::CrashLeader,
     Recipe::PowerOne,
@@ -158,14 +197,19 @@ const RECIPES: [Recipe; 27] = [
     Recipe::SlowThenPower,
     Recipe::VoteForgotten,
     Recipe::LeaderFrozen,
+    Recipe::Misdirected,
+    Recipe::FailReads,
+    Recipe::SlowLink,
+    Recipe::ResetLinks,
+    Recipe::HandOver,
 ];
 
 impl Recipes {
     fn new(swarm: &Source, plan: &Plan) -> Self {
         let (nodes, buckets) = (plan.nodes, u64::from(plan.buckets()));
         let keyed_buckets = plan.workload.keyed.iter().map(|table| table.buckets as u64).sum();
-        let weights = RECIPES.iter().map(|recipe| (*recipe, *swarm.pick(&[0, 1, 2, 4]))).collect();
-        Self { weights, nodes, buckets, keyed_buckets, pause_ms: *swarm.pick(&[800, 1_500, 3_000]) }
+        let weights = RECIPES.iter().map(|recipe| (*recipe, emphasis(*recipe) * swarm.pick(&[0, 1, 2, 4]))).collect();
+        Self { weights, nodes, buckets, keyed_buckets, pause_ms: *swarm.pick(&[100, 300, 800]) }
     }
 
     fn actions(&self, draws: &Source, heal_at_ms: u64) -> Vec<Action> {
@@ -177,7 +221,7 @@ impl Recipes {
             let end = story.iter().map(|(after, lasts, _)| after + lasts).max().unwrap_or(0);
             actions.extend(story.into_iter().map(|(after, lasts_ms, fault)| Action { at_ms: at_ms + after, lasts_ms, fault }));
             // Mostly one after the other, sometimes on top of each other.
-            at_ms += if draws.chance(300) { draws.below(end + 1) } else { end };
+            at_ms += if draws.chance(450) { draws.below(end + 1) } else { end };
             at_ms += draws.below(2 * self.pause_ms);
         }
         actions.retain(|action| action.at_ms < heal_at_ms);
@@ -205,7 +249,7 @@ impl Recipes {
         let follower = Target::FollowerOf(bucket);
         let any = if draws.chance(500) { node() } else { leader };
         let short = draws.between(50, 800);
-        let long = draws.between(500, 5_000);
+        let long = draws.between(300, 4_000);
         match recipe {
             Recipe::CrashOne => vec![(0, long, Fault::Crash(node()))],
             Recipe::CrashLeader => vec![(0, draws.between(10, 3_000), Fault::Crash(leader))],
@@ -231,7 +275,17 @@ impl Recipes {
             Recipe::BadLinks => vec![(0, long, self.bad_links(draws)), (long / 2, long, self.bad_links(draws))],
             Recipe::SlowDisk => vec![(0, long, Fault::SlowDisk { target: any, ms: draws.between(5, 300) })],
             Recipe::FailedSync => vec![(0, short, Fault::FailSync(any))],
-            Recipe::FullDisk => vec![(0, long, Fault::FullDisk(any))],
+            Recipe::FullDisk => vec![(0, draws.between(2_000, 7_000), Fault::FullDisk(any))],
+            Recipe::FailReads => {
+                vec![(0, long, Fault::FailReads { target: any, per_mille: draws.between(20, 500) })]
+            }
+            Recipe::SlowLink => vec![(0, long, Fault::SlowLink { target: any, ms_max: draws.between(20, 1_500) })],
+            Recipe::ResetLinks => vec![(0, long, Fault::ResetLinks { per_mille: draws.between(20, 400) })],
+            Recipe::HandOver => {
+                let again = draws.between(200, 2_000);
+                let then = if draws.chance(500) { Fault::HandOver(bucket) } else { Fault::Crash(leader) };
+                vec![(0, 0, Fault::HandOver(bucket)), (again, draws.between(10, 2_000), then)]
+            }
             Recipe::Wiped => vec![(0, long, Fault::Wipe(any))],
             Recipe::WipedThenLead => {
                 let (alone, back) = (draws.between(300, 2_000), draws.between(20, 300));
@@ -243,7 +297,8 @@ impl Recipes {
                     (gone, 3_000, Fault::Crash(leader)),
                 ]
             }
-            Recipe::RottenDisk => vec![(0, long, if draws.chance(500) { Fault::BitRot(any) } else { Fault::Misdirect(any) })],
+            Recipe::RottenDisk => vec![(0, long, Fault::BitRot(any))],
+            Recipe::Misdirected => vec![(0, long, Fault::Misdirect(any))],
             Recipe::ClockJumps => {
                 let ms = draws.between(1, 7_200_000) as i64;
                 vec![(0, long, Fault::ClockStep { target: any, ms: if draws.chance(500) { ms } else { -ms } })]
@@ -310,7 +365,7 @@ mod tests {
                 *seeds.entry(kind).or_default() += 1;
             }
         }
-        assert_eq!(seeds.len(), 22, "{seeds:?}");
-        assert!(seeds.values().all(|count| *count >= 30), "{seeds:?}");
+        assert_eq!(seeds.len(), 27, "{seeds:?}");
+        assert!(seeds.values().all(|count| *count >= 50), "{seeds:?}");
     }
 }

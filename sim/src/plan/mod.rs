@@ -17,6 +17,9 @@ pub struct Plan {
     /// Also the root of what is drawn while the plan runs.
     pub seed: u64,
     pub nodes: u64,
+    /// Machines that are not part of the cluster until [`Fault::Join`]; numbered after the others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spares: u64,
     /// Faults happen before this, then everything is healed.
     pub heal_at_ms: u64,
     /// From the heal to the final checks the workload goes on for this long.
@@ -24,6 +27,11 @@ pub struct Plan {
     pub environment: Environment,
     pub workload: Workload,
     pub actions: Vec<Action>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Conditions that hold for the whole run.
@@ -48,6 +56,9 @@ pub struct Environment {
     /// Per mille of crashes after which the directory of the rows is gone.
     #[serde(default)]
     pub rows_lost_per_mille: u64,
+    /// Disks are lost without regard to majorities. No progress is demanded then, only: no wrong answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrecoverable: bool,
 }
 
 /// Tables are counted over both kinds, log tables first; so are writers.
@@ -170,6 +181,24 @@ pub enum Fault {
         target: Target,
         ms: i64,
     },
+    /// Reads of its disk fail now and then; whoever gives up is restarted.
+    FailReads {
+        target: Target,
+        per_mille: u64,
+    },
+    /// What it sends to other nodes is late.
+    SlowLink {
+        target: Target,
+        ms_max: u64,
+    },
+    /// Requests between nodes arrive, then the connection breaks: their senders get an error at once and no answer.
+    ResetLinks {
+        per_mille: u64,
+    },
+    /// The leader of a bucket is asked to hand over.
+    HandOver(u32),
+    /// A new node joins the cluster.
+    Join(NodeNo),
 }
 
 /// Kinds of faults and what they are.
@@ -188,15 +217,20 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("lose-answers", "clients' requests arrive, the answers do not"),
     ("reset-clients", "all client connections break, answers under way are lost"),
     ("loss", "messages between nodes get lost, some per mille"),
-    ("delay", "messages between nodes are late and overtake each other"),
-    ("twice", "messages between nodes arrive twice"),
+    ("delay", "messages between nodes are late; those of different links overtake each other"),
+    ("twice", "messages between nodes arrive twice, the second time after newer ones"),
+    ("slow-link", "what one node sends to the others is late"),
+    ("reset-links", "requests between nodes arrive, then the connection breaks: the answer is lost, the error comes at once"),
     ("slow-disk", "syncs take some to hundreds of ms"),
     ("fail-sync", "a sync fails and drops what it should have written"),
+    ("fail-reads", "reads fail now and then"),
     ("full-disk", "writes are refused for want of space"),
     ("wipe", "a node loses its disk and comes back empty: it must not vote before it is let in again"),
     ("bit-rot", "bits of synced data flip; the disk is replaced later"),
     ("misdirect", "a write lands in another place of its file; the disk is replaced later"),
     ("clock-step", "a node's clock jumps and later jumps back"),
+    ("hand-over", "a leader is asked to hand its bucket over"),
+    ("join", "a new node joins the running cluster"),
 ];
 
 impl Fault {
@@ -218,8 +252,17 @@ impl Fault {
             | Self::Wipe(target)
             | Self::BitRot(target)
             | Self::Misdirect(target)
-            | Self::ClockStep { target, .. } => Some(target),
-            Self::Split(_) | Self::ResetClients | Self::Loss { .. } | Self::Delay { .. } | Self::Twice { .. } => None,
+            | Self::ClockStep { target, .. }
+            | Self::FailReads { target, .. }
+            | Self::SlowLink { target, .. } => Some(target),
+            Self::Split(_)
+            | Self::ResetClients
+            | Self::Loss { .. }
+            | Self::Delay { .. }
+            | Self::Twice { .. }
+            | Self::ResetLinks { .. }
+            | Self::HandOver(_)
+            | Self::Join(_) => None,
         }
     }
 
@@ -248,6 +291,11 @@ impl Fault {
             Self::BitRot(_) => "bit-rot",
             Self::Misdirect(_) => "misdirect",
             Self::ClockStep { .. } => "clock-step",
+            Self::FailReads { .. } => "fail-reads",
+            Self::SlowLink { .. } => "slow-link",
+            Self::ResetLinks { .. } => "reset-links",
+            Self::HandOver(_) => "hand-over",
+            Self::Join(_) => "join",
         }
     }
 }

@@ -72,6 +72,8 @@ impl Timeline {
                 }
             }
             Event::Boot { node, boot } => {
+                // One that joined later.
+                self.nodes = self.nodes.max(*node);
                 let what = format!("boot {boot}");
                 self.up.entry(*node).or_default().push(Span { from_ns: at_ns, to_ns: 0, what });
             }
