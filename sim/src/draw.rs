@@ -30,6 +30,7 @@ pub enum Stream {
     LinkReset = 19,
     /// What came to the plans after the first version of the swarm.
     LateSwarm = 20,
+    Asker = 21,
 }
 
 /// The root of all randomness of a run.

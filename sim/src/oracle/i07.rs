@@ -2,8 +2,10 @@
 //! told that it is out of order.
 
 use super::Oracle;
-use crate::history::{BucketNo, DumpBatch, Event, Outcome, Value, WriterNo};
-use std::collections::BTreeMap;
+use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Outcome, Value, WriterNo};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Key = (BucketNo, WriterNo, i32);
 
 #[derive(Default)]
 pub struct WriterOrder {
@@ -11,6 +13,14 @@ pub struct WriterOrder {
     acks: BTreeMap<(BucketNo, WriterNo, i32), i64>,
     /// Where a value was seen.
     places: BTreeMap<(BucketNo, Value), i64>,
+    /// Batches that were sent once so far, and where to.
+    sent_once: BTreeMap<Key, NodeNo>,
+    /// Sent once, to the node that had got the one before just once: so it came after that one.
+    followers: BTreeSet<Key>,
+    /// Acked on their only send.
+    acked_once: BTreeSet<Key>,
+    /// Of the followers, those that were refused as out of order.
+    refused: BTreeSet<Key>,
 }
 
 impl WriterOrder {
@@ -19,6 +29,46 @@ impl WriterOrder {
             known if known == offset => Ok(()),
             known => Err(format!("duplicate: {value} is at offset={known} and at offset={offset} of b{bucket}")),
         }
+    }
+
+    /// A batch that follows another one to the same leader must be taken while that one is still under way. It was, if its only send was
+    /// acked: by then it was decided, and what comes behind it on the connection is decided after it.
+    fn observe_pipeline(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Send { writer, bucket, sequence, node, first, .. } => {
+                let (key, before) = ((*bucket, *writer, *sequence), (*bucket, *writer, sequence - 1));
+                if !first {
+                    self.sent_once.remove(&key);
+                    self.followers.remove(&key);
+                    return Ok(());
+                }
+                if self.sent_once.get(&before) == Some(node) {
+                    self.followers.insert(key);
+                }
+                self.sent_once.insert(key, *node);
+            }
+            Event::Done { writer, bucket, sequence, node, outcome } => {
+                let (key, after) = ((*bucket, *writer, *sequence), (*bucket, *writer, sequence + 1));
+                match outcome {
+                    Outcome::OutOfOrder { .. } if self.followers.remove(&key) => _ = self.refused.insert(key),
+                    Outcome::Acked { .. } | Outcome::Put { .. } if self.sent_once.contains_key(&key) => {
+                        _ = self.acked_once.insert(key);
+                    }
+                    _ => _ = self.sent_once.remove(&key),
+                }
+                let before = (*bucket, *writer, sequence - 1);
+                for (taken, refused) in [(before, key), (key, after)] {
+                    if self.acked_once.contains(&taken) && self.refused.contains(&refused) {
+                        return Err(format!(
+                            "n{node} refused w{writer} #{} of b{bucket} as out of order, although #{} was under way there",
+                            refused.2, taken.2
+                        ));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn check_log(bucket: BucketNo, batches: &[DumpBatch]) -> Result<(), String> {
@@ -48,6 +98,7 @@ impl Oracle for WriterOrder {
     }
 
     fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
+        self.observe_pipeline(event)?;
         match event {
             Event::Done { writer, bucket, sequence, node, outcome } => match outcome {
                 Outcome::Acked { base_offset } | Outcome::Put { end_offset: base_offset } => {

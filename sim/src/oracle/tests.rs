@@ -144,8 +144,17 @@ fn bad_histories_are_found_by_the_right_oracle() {
 }
 
 #[test]
-fn out_of_order_is_fine_while_earlier_batches_are_open() {
-    assert_eq!(judge(&with(9, done(2, Outcome::OutOfOrder { certain: false }))), None);
+fn out_of_order_is_fine_only_if_an_earlier_batch_got_lost() {
+    let refused = || with(9, done(2, Outcome::OutOfOrder { certain: false }));
+    let mut lost = refused();
+    // The first send of #1 got nowhere.
+    lost[8] = done(1, Outcome::Unknown { why: "reset".into() });
+    lost.splice(10..10, [send(1, 1, false), acked(1, 2)]);
+    assert_eq!(judge(&lost), None);
+    assert_eq!(judge(&refused()), Some("I7"), "#1 was sent once and acked, so it was under way when #2 came");
+    let mut before = refused();
+    before.swap(8, 9);
+    assert_eq!(judge(&before), Some("I7"), "the refusal may come first");
 }
 
 #[test]

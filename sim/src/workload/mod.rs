@@ -1,6 +1,7 @@
 //! What the clients do: idempotent appends of values that say who wrote them, puts into few keys, lookups, and scans.
 
 mod append;
+mod ask;
 pub mod keyed_rows;
 mod layout;
 mod look;

@@ -1,6 +1,7 @@
 //! A reader process: scans all buckets of its table, like a log scanner: one fetch per leader at a time, long polls.
 
 use super::append::refresh;
+use super::ask::{Asker, Seen};
 use super::{Layout, Mode, Shared, rows, table_name};
 use crate::client::{Bucket, CallError, Session, Waiting};
 use crate::draw::{Draws, Stream};
@@ -13,8 +14,8 @@ use floss_protocol::log_batch::{LogBatch, LogBatches};
 use floss_protocol::rpc::{
     FetchLogRequest, FetchLogResponse, PbFetchLogReqForBucket, PbFetchLogReqForTable, PbFetchLogRespForBucket,
 };
-use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
+use floss_raft::env::runtime::{spawn, time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,20 +36,24 @@ struct Scan {
     next: BTreeMap<i32, i64>,
     /// Answers of a node, one after the other, that held nothing although there was something to read.
     empty: BTreeMap<i32, u32>,
+    seen: Arc<Seen>,
 }
 
 /// Runs until the run stops; must be spawned on a node of its own.
 pub async fn run_reader(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>) {
     let plan = shared.plan.workload.readers[number as usize].clone();
     let source = Draws::new(shared.plan.seed).source(Stream::Reader, u64::from(number));
+    let seen = Arc::new(Seen::default());
+    let asker = Asker::new(shared.clone(), seen.clone(), number, plan.table, bootstrap.clone());
+    drop(spawn(asker.run()));
     let session = Arc::new(Session::new(table_name(plan.table), bootstrap, source));
     shared.add_session(session.clone());
     let buckets = shared.plan.bucket_count(plan.table);
     let (first_bucket, table_id) = (shared.plan.first_bucket(plan.table), shared.table_ids[plan.table]);
     let next = (0..buckets).map(|bucket| (bucket, EARLIEST)).collect();
     let rescan = Duration::from_millis(plan.rescan_ms);
-    let mut scan =
-        Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next, empty: BTreeMap::new() };
+    let empty = BTreeMap::new();
+    let mut scan = Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next, empty, seen };
     let mut started = Instant::now();
     while !shared.stopped() {
         if !rescan.is_zero() && started.elapsed() > rescan && shared.mode() != Mode::Finish {
@@ -186,6 +191,7 @@ impl Scan {
         let bucket_no = self.first_bucket + bucket.bucket_id as u32;
         let (rows, end) = self.rows(bucket_no, from.max(0), bucket.records.unwrap_or_default());
         self.next.insert(bucket.bucket_id, end);
+        self.seen.note_end(bucket.bucket_id, bucket.high_watermark.unwrap_or(0));
         self.shared.recorder.push(Event::Fetch {
             reader: self.reader,
             bucket: bucket_no,
@@ -210,6 +216,11 @@ impl Scan {
                 }
             };
             let base = batch.header().base_offset.0;
+            let bucket_id = (bucket - self.first_bucket) as i32;
+            if let Err(error) = self.seen.note_batch(bucket_id, base, batch.header().commit_timestamp_ms) {
+                let what = format!("r{} read b{bucket}: {error}", self.reader);
+                self.shared.recorder.push(Event::Broken { what });
+            }
             rows.extend(self.batch_rows(bucket, &batch, base).into_iter().filter(|row| row.offset >= from));
             end = end.max(base + i64::from(batch.header().last_offset_delta) + 1);
         }
