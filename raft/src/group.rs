@@ -351,11 +351,12 @@ impl Group {
             // A leader asks nobody for a vote. Its node's restart may have been noticed before this one's own.
             inner.doubt(from);
         }
+        let doubts = inner.elections.doubts();
         let receiver = Receiver { raft: &inner.raft, shared: &inner.shared, journal: &inner.journal, group: inner.id };
         let answer = inner.inbox.serve(receiver, from, method, body).await;
         // Afterwards: the first append of a leader is what names it.
         if network::is_append(method) && answer.is_ok() && inner.believed_leader() == Some(from) {
-            inner.elections.trust(inner.term());
+            inner.elections.trust(inner.term(), doubts);
         }
         answer
     }

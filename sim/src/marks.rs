@@ -22,6 +22,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("leader_asked_before_append", ""),
     ("leader_doubted", ""),
     ("leader_by_hearsay_doubted", ""),
+    ("leader_shown_before_doubt", ""),
     ("log_trimmed", "needs hours of retention: tablet's model test"),
     ("machine_panicked", "a finding by itself: planted bugs reach it"),
     ("node_returned", ""),

@@ -57,6 +57,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("M08", "a write is acknowledged before a majority has it", &["I1", "I2", "I6", "I7"]),
     mutant("M09", "metadata is never refreshed", &["liveness"]),
     mutant("M10", "a leader known from hearsay is believed for ever", &["liveness"]),
+    mutant("M11", "a leader is trusted for a message that it sent before it died", &["liveness"]),
     mutant("W01", "writer state is missing in the snapshot", &["I7", "I13"]),
     mutant("W03", "only the last sequence is remembered", &["I7"]),
     mutant("W05", "the sequence does not wrap: tablet's unit tests", &[]),

@@ -2,6 +2,7 @@
 
 use crate::env::runtime::RaftRuntime;
 use crate::env::runtime::time::Instant;
+use floss_protocol::{mutant, reached};
 use openraft_rt::AsyncRuntime;
 use rand::RngExt;
 use std::sync::Mutex;
@@ -29,6 +30,8 @@ struct State {
     trusted_term: Option<u64>,
     /// Its leader is being asked.
     asked_term: Option<u64>,
+    /// How often doubt arose, ever.
+    doubts: u64,
 }
 
 impl Elections {
@@ -48,12 +51,23 @@ impl Elections {
     pub fn doubt(&self, term: u64) {
         let mut state = self.state();
         (state.doubted_term, state.trusted_term, state.asked_term) = (Some(term), None, None);
+        state.doubts += 1;
     }
 
-    /// The leader shows that it leads: an old message may have cast doubt on it.
-    pub fn trust(&self, term: u64) {
+    /// Ask before a message is handled that may show a leader; [`Self::trust`] wants it.
+    pub fn doubts(&self) -> u64 {
+        self.state().doubts
+    }
+
+    /// The leader showed that it led when there had been `doubts`: an old message may have cast doubt on it. If doubt arose since then,
+    /// the leader may have died between its message and now (a slow disk kept it waiting), so nothing is known: it is asked.
+    pub fn trust(&self, term: u64, doubts: u64) {
         let mut state = self.state();
-        (state.doubted_term, state.trusted_term, state.asked_term) = (None, Some(term), None);
+        let is_fresh = state.doubts == doubts || mutant!("M11");
+        if !is_fresh {
+            reached!("leader_shown_before_doubt");
+        }
+        (state.doubted_term, state.trusted_term, state.asked_term) = (None, is_fresh.then_some(term), None);
     }
 
     /// Whether it is known that the leader of this term leads, or does not.
@@ -101,5 +115,25 @@ impl Elections {
                 true
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_waited_while_its_leader_died_does_not_end_the_doubt_for_good() {
+        let elections = Elections::default();
+        let doubts = elections.doubts();
+        elections.trust(7, doubts);
+        assert!(elections.is_settled(7), "it showed that it leads");
+        let doubts = elections.doubts();
+        elections.doubt(7);
+        elections.trust(7, doubts);
+        assert!(!elections.is_settled(7) && elections.doubted_term().is_none(), "it has to be asked");
+        elections.doubt(7);
+        elections.trust(7, elections.doubts());
+        assert!(elections.is_settled(7) && elections.doubted_term().is_none(), "it showed it again, later");
     }
 }

@@ -71,8 +71,9 @@ async fn round(host: &Host) -> bool {
 async fn ask_leader(host: Host, group: Group, leader: NodeId, term: u64) {
     let inner = &group.inner;
     while !host.inner.closing.load(Ordering::SeqCst) && inner.leader_by_hearsay() == Some((leader, term)) {
+        let doubts = inner.elections.doubts();
         match network::ask_leads(&*host.inner.transport, group.id(), leader, ASK_TIMEOUT).await {
-            Some(true) => return inner.elections.trust(term),
+            Some(true) => return inner.elections.trust(term, doubts),
             Some(false) => {
                 reached!("leader_by_hearsay_doubted");
                 inner.elections.doubt(term);

@@ -30,10 +30,12 @@ pub(crate) async fn metadata(shared: Arc<Shared>, request: rpc::MetadataRequest)
     if !groups.is_empty() {
         shared.leaders.wait_all_led(&groups, deadline).await;
     }
-    let table_metadata = tables.iter().map(|table| table_metadata(&shared, table)).collect::<Result<_, _>>()?;
+    let tablet_servers = servers(&shared, &state)?;
+    let listed: Vec<i32> = tablet_servers.iter().map(|server| server.node_id).collect();
+    let table_metadata = tables.iter().map(|table| table_metadata(&shared, table, &listed)).collect::<Result<_, _>>()?;
     Ok(Body::message(&rpc::MetadataResponse {
         coordinator_server: coordinator(&shared, &state)?,
-        tablet_servers: servers(&shared, &state)?,
+        tablet_servers,
         table_metadata,
         partition_metadata: Vec::new(),
     }))
@@ -60,15 +62,17 @@ fn no_partition(request: &rpc::MetadataRequest) -> Refusal {
     Refusal::new(ErrorCode::PartitionNotExists, format!("partition {} does not exist", asked.join(", ")))
 }
 
-fn table_metadata(shared: &Shared, table: &TableInfo) -> Result<rpc::PbTableMetadata, Refusal> {
+/// `listed`: nodes whose addresses the answer tells.
+fn table_metadata(shared: &Shared, table: &TableInfo, listed: &[i32]) -> Result<rpc::PbTableMetadata, Refusal> {
     let mut bucket_metadata = Vec::with_capacity(table.buckets.len());
     for (bucket, placement) in table.buckets.iter().filter(|(bucket, _)| bucket.partition_id.is_none()) {
         let (leader, term) = shared.leaders.shown(placement);
         let leader = if floss_protocol::mutant!("M09") { placement.preferred } else { leader };
+        let replica_id = placement.replicas.iter().map(|node| wire_id(*node)).collect::<Result<Vec<_>, _>>()?;
         bucket_metadata.push(rpc::PbBucketMetadata {
             bucket_id: bucket.bucket.0,
-            leader_id: Some(wire_id(leader)?),
-            replica_id: placement.replicas.iter().map(|node| wire_id(*node)).collect::<Result<_, _>>()?,
+            leader_id: Some(shown_leader(wire_id(leader)?, &replica_id, listed)),
+            replica_id,
             leader_epoch: Some(i32::try_from(term).unwrap_or(i32::MAX)),
             ..Default::default()
         });
@@ -84,6 +88,13 @@ fn table_metadata(shared: &Shared, table: &TableInfo) -> Result<rpc::PbTableMeta
         remote_data_dir: None,
         bucket_count_epoch: None,
     })
+}
+
+/// Clients choke on a leader whose address they were not told. A node that has just joined knows leaders by gossip before its
+/// catalog has caught up with their registration; whoever it names instead answers that it does not lead, and the client asks again.
+fn shown_leader(leader: i32, replicas: &[i32], listed: &[i32]) -> i32 {
+    let is_listed = |node: &&i32| listed.contains(node);
+    [leader].iter().chain(replicas).chain(listed).find(is_listed).copied().unwrap_or(leader)
 }
 
 /// Node ids of coordinators are a name space of their own; the address is that of the node that leads the catalog.
@@ -123,4 +134,16 @@ fn server_node(id: NodeId, address: &str) -> Result<rpc::PbServerNode, Refusal> 
 fn wire_id(node: NodeId) -> Result<i32, Refusal> {
     i32::try_from(node)
         .map_err(|_| Refusal::new(ErrorCode::UnknownServerError, format!("node id {node} does not fit in an int32")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_leader_is_named_without_its_address() {
+        assert_eq!(shown_leader(2, &[1, 2, 3], &[1, 2, 3]), 2);
+        assert_eq!(shown_leader(1, &[1, 2, 3], &[2, 3, 4]), 2, "another replica");
+        assert_eq!(shown_leader(1, &[1, 5], &[4]), 4, "the node that answers");
+    }
 }
