@@ -39,6 +39,16 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "panic of the leader: a follower answered a snapshot that it did not need before its own log was on disk, then lost power",
     },
     Regression {
+        name: "seed-127-60",
+        plan: include_str!("../plans/seed-127-60.json"),
+        story: "protocol: a node that had just joined named a leader whose registration its catalog had not reached yet",
+    },
+    Regression {
+        name: "seed-164-60",
+        plan: include_str!("../plans/seed-164-60.json"),
+        story: "liveness: an append waited on a slow disk while its leader was wiped; then it ended the doubt in that leader for ever",
+    },
+    Regression {
         name: "seed-258-60",
         plan: include_str!("../plans/seed-258-60.json"),
         story: "liveness: cut off while the leader was elected and wiped, a node heard of it from a third one and believed in it for ever",
