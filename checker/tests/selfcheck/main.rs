@@ -2,6 +2,7 @@
 //! agree wherever everything can be tried.
 
 mod damage;
+mod damage_keyed;
 mod generate;
 mod golden;
 mod good;
