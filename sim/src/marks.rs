@@ -35,6 +35,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("sequence_refused", ""),
     ("snapshot_installed", ""),
     ("snapshot_kept_the_tail", "seen in some sweeps only"),
+    ("snapshot_not_needed", ""),
     ("snapshot_sent", ""),
     ("torn_tail_cut", ""),
     ("truncated_tail", ""),

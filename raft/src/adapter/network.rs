@@ -6,7 +6,7 @@ use super::{Raft, RaftLogId, RaftVote, Shared, Types};
 use crate::env::BoxFuture;
 use crate::journal::{Journal, JournalEntry};
 use crate::transport::{PeerChannel, PeerRequest, Transport, TransportError};
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, LogId, NodeId};
 use bytes::Bytes;
 use floss_protocol::{mutant, reached};
 use futures_util::stream::BoxStream;
@@ -353,6 +353,13 @@ impl Inbox {
         if retained.last().is_some_and(|entry| entry.id != last) {
             return Err(format!("retained entries end at {}, the snapshot at {last}", retained.last().expect("just seen").id));
         }
+        if !mutant!("R23")
+            && let Some(vote) = follows(raft, &message.vote, last).await?
+        {
+            reached!("snapshot_not_needed");
+            journal.settled().await.map_err(text)?;
+            return Ok(encode(&SnapshotResponse::<Types>::new(vote)));
+        }
         let meta = SnapshotMetaOf::<Types> {
             last_log_id: Some(super::codec::to_theirs(last)),
             last_membership: decode(&message.membership).map_err(text)?,
@@ -374,6 +381,25 @@ impl Inbox {
             held if held >= Some(last) || answer.vote > message.vote => Ok(encode(&answer)),
             held => Err(format!("the snapshot ends at {last}, the log at {held:?}: not taken yet")),
         }
+    }
+}
+
+/// Asks a replica that is about to be sent a snapshot up to `last` whether its log has got there by itself: a snapshot that was long
+/// under way, or sent twice, must not be installed below entries that came after it. To openraft that is an append of nothing after `last`.
+///
+/// `Some`: it has, or it knows a newer leader; its vote. `None`: it needs the snapshot.
+async fn follows(raft: &Raft, vote: &RaftVote, last: LogId) -> Result<Option<RaftVote>, String> {
+    let last = super::codec::to_theirs(last);
+    let nothing = AppendEntriesRequest {
+        vote: vote.clone(),
+        prev_log_id: Some(last.clone()),
+        leader_commit: Some(last),
+        entries: Vec::new(),
+    };
+    match raft.append_entries(nothing).await.map_err(text)? {
+        AppendEntriesResponse::Success => Ok(Some(vote.clone())),
+        AppendEntriesResponse::HigherVote(newer) => Ok(Some(newer)),
+        AppendEntriesResponse::PartialSuccess(_) | AppendEntriesResponse::Conflict => Ok(None),
     }
 }
 
