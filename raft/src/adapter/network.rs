@@ -390,14 +390,9 @@ impl Inbox {
 /// `Some`: it has, or it knows a newer leader; its vote. `None`: it needs the snapshot.
 async fn follows(raft: &Raft, vote: &RaftVote, last: LogId) -> Result<Option<RaftVote>, String> {
     let last = super::codec::to_theirs(last);
-    let nothing = AppendEntriesRequest {
-        vote: vote.clone(),
-        prev_log_id: Some(last.clone()),
-        leader_commit: Some(last),
-        entries: Vec::new(),
-    };
+    let nothing = AppendEntriesRequest { vote: *vote, prev_log_id: Some(last), leader_commit: Some(last), entries: Vec::new() };
     match raft.append_entries(nothing).await.map_err(text)? {
-        AppendEntriesResponse::Success => Ok(Some(vote.clone())),
+        AppendEntriesResponse::Success => Ok(Some(*vote)),
         AppendEntriesResponse::HigherVote(newer) => Ok(Some(newer)),
         AppendEntriesResponse::PartialSuccess(_) | AppendEntriesResponse::Conflict => Ok(None),
     }
