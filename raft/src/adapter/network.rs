@@ -353,9 +353,8 @@ impl Inbox {
         if retained.last().is_some_and(|entry| entry.id != last) {
             return Err(format!("retained entries end at {}, the snapshot at {last}", retained.last().expect("just seen").id));
         }
-        if !mutant!("R23")
-            && let Some(vote) = follows(raft, &message.vote, last).await?
-        {
+        let waits = !mutant!("R23");
+        if waits && let Some(vote) = follows(raft, &message.vote, last).await? {
             reached!("snapshot_not_needed");
             journal.settled().await.map_err(text)?;
             return Ok(encode(&SnapshotResponse::<Types>::new(vote)));
@@ -373,7 +372,7 @@ impl Inbox {
         let answer = installed.map_err(text)?;
         // A replica that has applied as much takes nothing from the snapshot, and openraft answers at once; what it has applied may not be
         // on its disk yet. The leader counts the answer as a promise to have it.
-        if mutant!("R23") {
+        if !waits {
             return Ok(encode(&answer));
         }
         journal.settled().await.map_err(text)?;
