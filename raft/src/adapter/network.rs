@@ -354,10 +354,10 @@ impl Inbox {
             return Err(format!("retained entries end at {}, the snapshot at {last}", retained.last().expect("just seen").id));
         }
         let waits = !mutant!("R23");
-        if waits && let Some(vote) = follows(raft, &message.vote, last).await? {
+        let passed = if waits { follows(raft, &message.vote, last).await? } else { None };
+        if let Some(vote) = passed {
             reached!("snapshot_not_needed");
-            journal.settled().await.map_err(text)?;
-            return Ok(encode(&SnapshotResponse::<Types>::new(vote)));
+            return answer_snapshot(journal, group, &message.vote, last, SnapshotResponse::new(vote)).await;
         }
         let meta = SnapshotMetaOf::<Types> {
             last_log_id: Some(super::codec::to_theirs(last)),
@@ -370,16 +370,26 @@ impl Inbox {
         shared.installing.store(false, Ordering::SeqCst);
         shared.installed.notify_waiters();
         let answer = installed.map_err(text)?;
-        // A replica that has applied as much takes nothing from the snapshot, and openraft answers at once; what it has applied may not be
-        // on its disk yet. The leader counts the answer as a promise to have it.
         if !waits {
             return Ok(encode(&answer));
         }
-        journal.settled().await.map_err(text)?;
-        match journal.group(group).last {
-            held if held >= Some(last) || answer.vote > message.vote => Ok(encode(&answer)),
-            held => Err(format!("the snapshot ends at {last}, the log at {held:?}: not taken yet")),
-        }
+        answer_snapshot(journal, group, &message.vote, last, answer).await
+    }
+}
+
+/// Once the log is on disk up to `last`: a replica that has got there by itself takes nothing from the snapshot, and openraft answers at
+/// once, but the leader counts the answer as a promise to have it.
+async fn answer_snapshot(
+    journal: &Journal,
+    group: GroupId,
+    asked: &RaftVote,
+    last: LogId,
+    answer: SnapshotResponse<Types>,
+) -> Result<Bytes, String> {
+    journal.settled().await.map_err(text)?;
+    match journal.group(group).last {
+        held if held >= Some(last) || answer.vote > *asked => Ok(encode(&answer)),
+        held => Err(format!("the snapshot ends at {last}, the log at {held:?}: not taken yet")),
     }
 }
 
@@ -400,3 +410,7 @@ async fn follows(raft: &Raft, vote: &RaftVote, last: LogId) -> Result<Option<Raf
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

@@ -14,9 +14,10 @@
 //! A new cluster therefore starts once all nodes of its list were up at the same time. A running one needs a leader only.
 //!
 //! With `rejoin` it asks nobody but the leader and is never a founder, whatever the others have: one that lags may not know it yet,
-//! and if all were wiped, an empty cluster must not pass for the old one. It is let in when each of its groups has taken the old directory out of its membership, which needs a majority of the
-//! others; then it is a learner, is sent what it lost, and votes again. Buckets with fewer than three replicas cannot take it out:
-//! of two, the other one has all that was acknowledged; what had one replica is lost.
+//! and if all were wiped, an empty cluster must not pass for the old one. It is let in when each of its groups has taken the old
+//! directory out of its membership, which needs a majority of the others; then it is a learner, is sent what it lost, and votes again.
+//! Buckets with fewer than three replicas cannot take it out: of two, the other one has all that was acknowledged; what had one replica
+//! is lost.
 
 use super::catalog::{Catalog, CatalogError};
 use super::command::{CatalogCommand, InitialNode, NodeRegistration};

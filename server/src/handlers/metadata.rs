@@ -34,7 +34,7 @@ pub(crate) async fn metadata(shared: Arc<Shared>, request: rpc::MetadataRequest)
     let listed: Vec<i32> = tablet_servers.iter().map(|server| server.node_id).collect();
     let table_metadata = tables.iter().map(|table| table_metadata(&shared, table, &listed)).collect::<Result<_, _>>()?;
     Ok(Body::message(&rpc::MetadataResponse {
-        coordinator_server: coordinator(&shared, &state)?,
+        coordinator_server: coordinator(&shared, &tablet_servers)?,
         tablet_servers,
         table_metadata,
         partition_metadata: Vec::new(),
@@ -98,13 +98,11 @@ fn shown_leader(leader: i32, replicas: &[i32], listed: &[i32]) -> i32 {
 }
 
 /// Node ids of coordinators are a name space of their own; the address is that of the node that leads the catalog.
-fn coordinator(shared: &Shared, state: &CatalogState) -> Result<Option<rpc::PbServerNode>, Refusal> {
+fn coordinator(shared: &Shared, servers: &[rpc::PbServerNode]) -> Result<Option<rpc::PbServerNode>, Refusal> {
     let last_known = || shared.leaders.get(GroupId::CATALOG).map(|known| known.leader);
     let leader = shared.catalog.leader().or_else(last_known).unwrap_or(shared.node_id);
-    let servers = servers(shared, state)?;
     let wanted = wire_id(leader)?;
-    let first = servers.first().cloned();
-    Ok(servers.into_iter().find(|server| server.node_id == wanted).or(first))
+    Ok(servers.iter().find(|server| server.node_id == wanted).or(servers.first()).cloned())
 }
 
 /// All registered nodes, also those that are down: the list replaces the client's (trap 8).
