@@ -6,7 +6,7 @@ use crate::journal::{Journal, JournalEntry, StoredSnapshot};
 use crate::machine::Machine;
 use crate::types::{GroupId, LogId};
 use bytes::Bytes;
-use floss_protocol::reached;
+use floss_protocol::{mutant, reached};
 use futures_util::{Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::entry::RaftEntry;
@@ -88,7 +88,9 @@ impl StateMachine {
         let group = self.group;
         self.restore(to_ours(last), &data.state)?;
         self.last = Some(*last);
-        self.membership = meta.last_membership.clone();
+        if !mutant!("R22") {
+            self.membership = meta.last_membership.clone();
+        }
         let snapshot = StoredSnapshot { last: to_ours(last), meta: encode(&self.membership), state: data.state };
         match data.retained {
             Some(_) if self.continues(snapshot.last).await? => {

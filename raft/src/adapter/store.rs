@@ -4,7 +4,7 @@ use super::codec::{decode, encode, entry_from_journal, entry_to_journal, to_ours
 use super::{Entry, RaftLogId, RaftVote, Shared, Types};
 use crate::journal::{Journal, JournalEntry};
 use crate::types::{GroupId, LogId};
-use floss_protocol::reached;
+use floss_protocol::{mutant, reached};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -178,7 +178,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
-        self.journal.purge(self.group, to_ours(&upto)).await?;
+        let upto = to_ours(&upto);
+        let upto = if mutant!("R08") { self.journal.group(self.group).committed.unwrap_or(upto) } else { upto };
+        self.journal.purge(self.group, upto).await?;
         self.journal.release(self.group, self.shared.wanted_from.load(Ordering::SeqCst));
         Ok(())
     }

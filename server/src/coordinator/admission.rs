@@ -26,6 +26,7 @@ use super::reject::CatalogReject;
 use crate::config::NodeConfig;
 use crate::identity::Admission;
 use crate::node::NodeError;
+use floss_protocol::mutant;
 use floss_raft::env::runtime::time::sleep;
 use floss_raft::types::NodeId;
 use std::time::Duration;
@@ -140,6 +141,11 @@ pub async fn wait_admitted(
             let others: Vec<NodeId> = nodes.iter().map(|other| other.node).filter(|node| *node != me.node).collect();
             if others.is_empty() {
                 return Err(wrong("rejoin", "other nodes in initial_nodes to ask", "none"));
+            }
+            if mutant!("M12")
+                && let Ok(Admission::Founder) = wait_initial(catalog, nodes, me).await
+            {
+                return Ok(Admission::Founder);
             }
             catalog.set_seeds(others);
             wait_joined(catalog, me, rejoin).await

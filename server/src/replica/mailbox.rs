@@ -2,6 +2,7 @@
 
 use super::apply::decode;
 use super::error::ReplicaError;
+use super::kv::shows_decided_rows;
 use super::lead::TermLead;
 use super::replica::Replica;
 use crate::coordinator::catalog::Catalog;
@@ -171,7 +172,7 @@ impl Mailbox {
         if leads && (self.in_flight.is_empty() || self.decided_term == leadership.term) {
             return;
         }
-        self.lead.discard();
+        self.discard_lead();
         self.draining = false;
         let error = match failed {
             Some(reason) => ReplicaError::Failed { bucket: self.replica.bucket, reason },
@@ -231,14 +232,19 @@ impl Mailbox {
     fn decide_put(&mut self, request: &PutRequest) -> Result<Prepared, ReplicaError> {
         let replica = self.replica.clone();
         let now_ms = self.clock.now_ms();
-        let core = replica.core()?;
+        let mut core = replica.core()?;
         let Some(kv) = &core.kv else { return Err(ReplicaError::NotPrimaryKeyTable { bucket: replica.bucket }) };
         let Some(lead) = self.lead.get(&core.tablet, core.leadership, replica.node_id) else {
             return Err(ReplicaError::NotLeader { bucket: replica.bucket, leader: core.leadership.leader });
         };
         self.decided_term = core.leadership.term;
-        lead.prepare_put(&core.tablet, kv, request, &mut self.ids, now_ms)
-            .map_err(|source| ReplicaError::Tablet { bucket: replica.bucket, source })
+        let prepared = lead
+            .prepare_put(&core.tablet, kv, request, &mut self.ids, now_ms)
+            .map_err(|source| ReplicaError::Tablet { bucket: replica.bucket, source })?;
+        if shows_decided_rows() {
+            core.decided = lead.pending_rows().collect();
+        }
+        Ok(prepared)
     }
 
     /// What is left of the old range is lost: ids may have gaps.
@@ -315,8 +321,13 @@ impl Mailbox {
         }
     }
 
-    fn give_up_lead(&mut self) {
+    fn discard_lead(&mut self) {
         self.lead.discard();
+        self.replica.inspect().decided.clear();
+    }
+
+    fn give_up_lead(&mut self) {
+        self.discard_lead();
         self.draining = true;
     }
 

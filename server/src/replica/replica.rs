@@ -14,7 +14,7 @@ use floss_raft::group::Group;
 use floss_raft::types::{GroupId, Leadership, NodeId};
 use floss_tablet::kv::fold::KvBucket;
 use floss_tablet::tablet::LogTablet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// A replica of a bucket. Shared by its mailbox, its machine, the handlers and the observer of the host.
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub kv: Option<KvBucket>,
     /// The last entry that `tablet` has applied.
     pub applied_index: u64,
+    /// Only in the world where readers see what is decided: the newest rows of the pending tail.
+    pub decided: HashMap<Bytes, Option<Bytes>>,
     pub leadership: Leadership,
     pub waits: WaitList,
     /// Why this replica serves nothing any more.
@@ -67,6 +69,7 @@ impl Replica {
             tablet,
             kv,
             applied_index: 0,
+            decided: HashMap::new(),
             leadership: Leadership::default(),
             waits: WaitList::default(),
             failed: None,

@@ -3,7 +3,7 @@
 use super::minimise::shrink;
 use super::{VIOLATED, lock};
 use clap::Args;
-use floss_sim::mutants::{MUTANTS, Mutant};
+use floss_sim::mutants::{MUTANTS, Mutant, NOT_PLANTED};
 use floss_sim::parent::{self, Job, Red, Task};
 use floss_sim::plan::generate;
 use std::collections::BTreeMap;
@@ -163,5 +163,7 @@ fn table(score: &[(&Mutant, Option<Caught>)], arguments: &Mutants) -> String {
     for Mutant { id, what, .. } in MUTANTS.iter().filter(|mutant| mutant.expected.is_empty()) {
         write(&mut text, format!("- {id}: {what}"));
     }
+    write(&mut text, "\n## Not planted\n\nRows of the catalogue that this code cannot hold.\n".to_owned());
+    NOT_PLANTED.iter().for_each(|row| write(&mut text, format!("- {row}")));
     text
 }

@@ -1,8 +1,9 @@
 //! I13: retained log is readable from every in-sync replica, also after a snapshot install. The workload's tables keep everything, so
-//! at the end every replica must give its log from offset 0; and replicas that applied the same have the same state.
+//! at the end every replica must give its log from offset 0; and replicas that applied the same have the same state and know the same
+//! voters.
 
 use super::Oracle;
-use crate::history::{BucketNo, Event, NodeNo};
+use crate::history::{BucketNo, Event, NodeNo, Replica};
 use std::collections::BTreeMap;
 
 /// What the run calls the moment from which on nothing moves.
@@ -12,8 +13,27 @@ pub const CAUGHT_UP: &str = "every replica catches up";
 pub struct Readable {
     /// group, applied -> digest of the writers' state and the node that had it; of probes after the last write.
     states: BTreeMap<(u64, u64), (u64, NodeNo)>,
+    /// group, applied -> voters and the node that knows them; of the same probes.
+    voters: BTreeMap<(u64, u64), (Vec<NodeNo>, NodeNo)>,
     quiet: bool,
     ends: BTreeMap<BucketNo, (i64, NodeNo)>,
+}
+
+impl Readable {
+    /// Who votes is part of the log.
+    fn compare_voters(&mut self, node: NodeNo, replicas: &[Replica]) -> Result<(), String> {
+        // With something above, who votes may be decided and not yet applied.
+        let still = replicas.iter().filter(|replica| replica.pointers[2] == replica.pointers[4] && replica.failed.is_none());
+        for replica in still {
+            let (group, applied) = (replica.group, replica.pointers[2]);
+            let Some(voters) = &replica.voters else { continue };
+            let (known, other) = self.voters.entry((group, applied)).or_insert_with(|| (voters.clone(), node));
+            if known != voters {
+                return Err(format!("g{group} applied={applied}: voters are {voters:?} for n{node}, {known:?} for n{other}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Oracle for Readable {
@@ -26,6 +46,7 @@ impl Oracle for Readable {
             // Before, entries are on their way, and what a probe shows of one replica is not of one moment.
             Event::Progress { what, kept: true } if what == CAUGHT_UP => self.quiet = true,
             Event::Probe { node, replicas, .. } if self.quiet => {
+                self.compare_voters(*node, replicas)?;
                 for replica in replicas.iter().filter(|replica| replica.bucket.is_some()) {
                     let (group, applied) = (replica.group, replica.pointers[2]);
                     let (digest, other) = *self.states.entry((group, applied)).or_insert((replica.writers_digest, *node));

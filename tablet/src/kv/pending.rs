@@ -52,6 +52,11 @@ impl Pending {
         }
     }
 
+    /// In no order.
+    pub fn iter(&self) -> impl Iterator<Item = KvRow> + '_ {
+        self.rows.iter().map(|(key, row)| (key.clone(), row.value.clone()))
+    }
+
     pub fn len(&self) -> usize {
         self.rows.len()
     }

@@ -3,6 +3,7 @@
 use super::changelog::{self, Change};
 use super::decide::{Put, PutMode};
 use super::fold::KvBucket;
+use super::store::KvRow;
 use super::table::KvTable;
 use crate::error::TabletError;
 use crate::log::writer_state::WrittenBatch;
@@ -104,6 +105,11 @@ impl Lead {
     /// Takes over what another lead had decided: what no lead may do (K02).
     pub fn keep_pending_of(&mut self, old: Self) {
         self.pending = old.pending;
+    }
+
+    /// What no reader may see before it is applied.
+    pub fn pending_rows(&self) -> impl Iterator<Item = KvRow> + '_ {
+        self.pending.iter()
     }
 
     /// Keys whose newest state is decided but not applied.
