@@ -22,7 +22,8 @@ const SECTOR: usize = 512;
 type Logs = BTreeMap<u64, Vec<Option<JournalEntry>>>;
 
 async fn open(disk: &MemDisk) -> std::io::Result<Journal> {
-    let config = JournalConfig { dir: DIR.to_string(), file_bytes: FILE_BYTES, cache_bytes_max: 1 << 10 };
+    let config =
+        JournalConfig { dir: DIR.to_string(), file_bytes: FILE_BYTES, cache_bytes_max: 1 << 10, read_bytes_max: 1 << 12 };
     Journal::open(Arc::new(disk.clone()), config).await
 }
 

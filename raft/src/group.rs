@@ -247,6 +247,11 @@ impl Group {
         Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
     }
 
+    /// As many of the entries of `range` as one read takes, at least one; see [`Group::read`].
+    pub async fn read_piece(&self, range: Range<u64>) -> io::Result<Vec<JournalEntry>> {
+        self.read(range, self.inner.journal.read_bytes_max()).await
+    }
+
     /// Committed or not, retained entries of this replica, by index (end exclusive). See `Journal::read`. Raft's own
     /// entries have an empty payload.
     pub async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<JournalEntry>> {

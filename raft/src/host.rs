@@ -58,6 +58,7 @@ pub struct HostConfig {
     pub suspect_after_ms: u64,
     pub journal_file_bytes: u64,
     pub journal_cache_bytes: u64,
+    pub journal_read_bytes: usize,
     /// Log kept behind a snapshot, so that a follower that lags a little needs none.
     pub tail_entries: u64,
 }
@@ -125,6 +126,7 @@ impl Host {
             dir: JOURNAL_DIR.to_string(),
             file_bytes: config.journal_file_bytes,
             cache_bytes_max: config.journal_cache_bytes,
+            read_bytes_max: config.journal_read_bytes,
         };
         let journal = Journal::open(disk, journal_config).await?;
         let inner = HostInner {

@@ -120,6 +120,7 @@ impl Cluster {
             suspect_after_ms: 300,
             journal_file_bytes: 64 << 10,
             journal_cache_bytes: 16 << 10,
+            journal_read_bytes: 1 << 20,
             tail_entries: 64,
         };
         let disk = Arc::new(self.disks[index].clone());

@@ -52,9 +52,11 @@ pub struct Tuning {
     pub suspect_after_ms: u64,
     pub journal_file_bytes: u64,
     pub journal_cache_bytes: u64,
+    /// A long log is read, replicated, applied and folded in pieces of about this size.
+    pub journal_read_bytes: usize,
     /// Raft log kept behind a snapshot.
     pub tail_entries: u64,
-    /// Entries applied since the last snapshot after which a replica takes the next one.
+    /// Entries applied since the last snapshot after which a replica takes the next one; the catalog takes it after at most 4,096.
     pub compact_entries: u64,
     /// How often a node looks at retention, writer expiry and snapshots.
     pub upkeep_ms: u64,
@@ -78,6 +80,7 @@ impl Default for Tuning {
             suspect_after_ms: 500,
             journal_file_bytes: 64 << 20,
             journal_cache_bytes: 64 << 20,
+            journal_read_bytes: 4 << 20,
             tail_entries: 64,
             compact_entries: 50_000,
             upkeep_ms: 10_000,
@@ -115,6 +118,7 @@ impl Tuning {
         let pings = 0 < self.ping_ms && self.ping_ms * 2 <= self.suspect_after_ms;
         ensure("tuning.ping_ms", pings, "at most half of suspect_after_ms", self.ping_ms)?;
         ensure("tuning.journal_file_bytes", self.journal_file_bytes >= 64 << 10, "at least 65536", self.journal_file_bytes)?;
+        ensure("tuning.journal_read_bytes", self.journal_read_bytes >= 1, "at least 1", self.journal_read_bytes)?;
         ensure("tuning.compact_entries", self.compact_entries >= 1, "at least 1", self.compact_entries)?;
         ensure("tuning.upkeep_ms", self.upkeep_ms >= 1, "at least 1", self.upkeep_ms)?;
         ensure("tuning.default_bucket_count", self.default_bucket_count >= 1, "at least 1", self.default_bucket_count)?;
@@ -134,6 +138,7 @@ impl Tuning {
             suspect_after_ms: self.suspect_after_ms,
             journal_file_bytes: self.journal_file_bytes,
             journal_cache_bytes: self.journal_cache_bytes,
+            journal_read_bytes: self.journal_read_bytes,
             tail_entries: self.tail_entries,
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct Forming {
     pub me: NodeRegistration,
     pub identity: Identity,
     pub rejoin: bool,
+    pub compact_entries: u64,
     pub tasks: Tasks,
 }
 
@@ -48,7 +49,8 @@ impl Forming {
         catalog.attach(group);
         self.tasks.spawn(reconcile::run(self.shared.clone(), self.host.clone(), self.tasks.clone()));
         self.tasks.spawn(members::run(self.shared.clone(), self.host.clone()));
-        let refused = pin!(run_coordinator(catalog, self.host.clone(), self.formation.clone(), self.me.clone()));
+        let (host, formation, me) = (self.host.clone(), self.formation.clone(), self.me.clone());
+        let refused = pin!(run_coordinator(catalog, host, formation, me, self.compact_entries));
         let checked = pin!(self.check_cluster());
         match select(checked, refused).await {
             Either::Left((Ok(()), refused)) => Err(refused.await),

@@ -39,8 +39,6 @@ pub const FETCH_WAIT_DEFAULT: Duration = Duration::from_millis(100);
 pub const LIMIT_SCAN_BYTES_MAX: usize = 64 << 20;
 /// Between two flushes of rows: what was written since the last one is folded from the log after a crash.
 pub const KV_FLUSH_PAUSE: Duration = Duration::from_secs(30);
-/// Read from the journal at a time while the rows of a bucket catch up with its log.
-pub const KV_FOLD_BYTES: usize = 4 << 20;
 /// Rows in one answer to a prefix lookup of one key take at most this much.
 pub const PREFIX_LOOKUP_BYTES_MAX: usize = 64 << 20;
 /// Rows in one answer of a KV scan take at most about this much.

@@ -124,8 +124,17 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         peer_address: ports.peer_address,
     };
     let (shared_, host_, tasks_) = (shared.clone(), host.clone(), tasks.clone());
-    let forming =
-        Forming { shared: shared_, host: host_, disk: seams.disk, formation, me, identity, rejoin: config.rejoin, tasks: tasks_ };
+    let forming = Forming {
+        shared: shared_,
+        host: host_,
+        disk: seams.disk,
+        formation,
+        me,
+        identity,
+        rejoin: config.rejoin,
+        compact_entries: shared.tuning.compact_entries,
+        tasks: tasks_,
+    };
     let fatal = Arc::new(Fatal::default());
     tasks.spawn(form(forming, machine, fatal.clone()));
     tasks.spawn(ping_on_news(host.clone(), news));

@@ -221,6 +221,7 @@ impl Cluster {
             tuning: Tuning {
                 journal_file_bytes: environment.journal_file_bytes,
                 journal_cache_bytes: environment.journal_cache_bytes,
+                journal_read_bytes: environment.journal_read_bytes,
                 sleep_after_ms: environment.sleep_after_ms,
                 tail_entries: environment.tail_entries,
                 compact_entries: environment.compact_entries,

@@ -255,6 +255,7 @@ fn plain_environment() -> Environment {
         compact_entries: 10,
         upkeep_ms: 300,
         rows_lost_per_mille: 0,
+        journal_read_bytes: 4 << 20,
         unrecoverable: false,
     }
 }

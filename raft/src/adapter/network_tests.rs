@@ -67,6 +67,7 @@ async fn follower() -> (Host, Group) {
         suspect_after_ms: 300,
         journal_file_bytes: 64 << 10,
         journal_cache_bytes: 16 << 10,
+        journal_read_bytes: 1 << 20,
         tail_entries: 64,
     };
     let host =

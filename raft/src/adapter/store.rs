@@ -14,9 +14,6 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Bytes of one read for replication.
-const READ_BYTES_MAX: usize = 8 << 20;
-
 /// Clones share the group's log.
 #[derive(Clone)]
 pub struct LogStore {
@@ -100,11 +97,14 @@ impl RaftLogReader<Types> for LogStore {
             if start >= end {
                 return None;
             }
-            let read = store.read((start, end), READ_BYTES_MAX).await;
+            let read = store.read((start, end), store.journal.read_bytes_max()).await;
             let next = match &read {
                 Ok(entries) => entries.last().map_or(end, |last| last.log_id.index + 1),
                 Err(_) => end,
             };
+            if next < end {
+                reached!("log_read_in_pieces");
+            }
             Some((read, (store, next)))
         });
         pieces.flat_map(|read| {
@@ -121,7 +121,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read((start, end), READ_BYTES_MAX).await
+        self.read((start, end), self.journal.read_bytes_max()).await
     }
 }
 

@@ -64,7 +64,8 @@ impl StoreBuilder<Types, LogStore, StateMachine, Ground> for Stores {
             assert!(!self.real, "no real files in the simulator");
             Arc::new(MemDisk::new())
         };
-        let config = JournalConfig { dir: "journal".to_string(), file_bytes: 64 << 10, cache_bytes_max: 1 << 10 };
+        let config =
+            JournalConfig { dir: "journal".to_string(), file_bytes: 64 << 10, cache_bytes_max: 1 << 10, read_bytes_max: 1 << 12 };
         let journal = Journal::open(disk, config).await.expect("the journal opens");
         let shared = Arc::new(Shared::default());
         let store = LogStore::new(journal.clone(), GroupId(3), shared.clone());

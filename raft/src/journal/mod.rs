@@ -49,6 +49,9 @@ pub struct JournalConfig {
     pub file_bytes: u64,
     /// Recent entries kept in memory for replication, apply and tail reads, over all groups.
     pub cache_bytes_max: u64,
+    /// One read of a file takes at most this much, and so do the pieces in which a long log is replicated, applied or folded (an
+    /// entry that is longer is read whole).
+    pub read_bytes_max: usize,
 }
 
 /// What kind of log entry: opaque here, but kept so that the adapter can tell blank, normal and membership apart.
@@ -118,6 +121,11 @@ impl Journal {
     /// Groups with any record.
     pub fn groups(&self) -> Vec<GroupId> {
         self.shared.state().index.groups.keys().copied().collect()
+    }
+
+    /// See [`JournalConfig`].
+    pub fn read_bytes_max(&self) -> usize {
+        self.shared.config.read_bytes_max
     }
 
     /// State of one group; default for an unknown one.

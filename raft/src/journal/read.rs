@@ -14,8 +14,6 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// One read of a file is at most this long (or one entry).
-const READ_BYTES_MAX: u64 = 4 << 20;
 /// Neighbours in a file with less between them than this are read together: heads of batches, small entries of other groups.
 const GAP_BYTES_MAX: u64 = 16 << 10;
 
@@ -57,7 +55,7 @@ async fn fetch(shared: &Shared, group: GroupId, located: Vec<Located>) -> io::Re
             rest = &rest[1..];
             continue;
         }
-        let (run, after) = rest.split_at(run_length(rest));
+        let (run, after) = rest.split_at(run_length(rest, shared.config.read_bytes_max as u64));
         read_run(shared, group, run, &mut entries).await?;
         rest = after;
     }
@@ -90,14 +88,14 @@ fn gone(group: GroupId, index: u64) -> io::Error {
 }
 
 /// How many of these lie close together in one file.
-fn run_length(located: &[Located]) -> usize {
+fn run_length(located: &[Located], read_bytes_max: u64) -> usize {
     let goes_on = |pair: &[Located]| {
         let (before, next) = (&pair[0], &pair[1]);
         next.payload.is_none()
             && next.at.file() == before.at.file()
             && next.at.position >= before.end()
             && next.at.position - before.end() <= GAP_BYTES_MAX
-            && next.end() - located[0].at.position <= READ_BYTES_MAX
+            && next.end() - located[0].at.position <= read_bytes_max
     };
     1 + located.windows(2).take_while(|pair| goes_on(pair)).count()
 }

@@ -116,6 +116,7 @@ async fn start_with(
         suspect_after_ms: 300,
         journal_file_bytes: 1 << 20,
         journal_cache_bytes: 1 << 20,
+        journal_read_bytes: 1 << 20,
         tail_entries: 64,
     };
     let observer = Arc::new(Observer { catalog: catalog.clone() });
@@ -132,7 +133,7 @@ async fn start_with(
     let (initialize, elect) = (voters.contains(&node), voters.first() == Some(&node));
     let spec = GroupSpec { id: GroupId::CATALOG, voters, learners, initialize, elect };
     catalog.attach(host.open_group(spec, Box::new(machine)).await.expect("a fresh group opens"));
-    let coordinator = spawn(run_coordinator(catalog.clone(), host.clone(), formation, me));
+    let coordinator = spawn(run_coordinator(catalog.clone(), host.clone(), formation, me, 64));
     Ok(TestNode { catalog, host, coordinator })
 }
 

@@ -7,6 +7,7 @@ use super::reject::CatalogReject;
 use super::state::CatalogState;
 use crate::identity::mix;
 use crate::node::NodeError;
+use floss_protocol::reached;
 use floss_raft::env::runtime::time::timeout;
 use floss_raft::group::Group;
 use floss_raft::host::Host;
@@ -19,20 +20,26 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Otherwise; changes of the catalog are noticed at once, only leadership of group 0 is looked at this often.
 const IDLE_PAUSE: Duration = Duration::from_millis(1_000);
 const PROPOSE_MAX: Duration = Duration::from_millis(5_000);
-/// Entries of group 0 that a restart replays at most, give or take a round.
-const COMPACT_AFTER_ENTRIES: u64 = 4_096;
+/// Entries of group 0 that a restart replays at most, give or take a round, whatever buckets do.
+const COMPACT_ENTRIES_MAX: u64 = 4_096;
 
 /// Runs on every node until it is dropped or aborted: forms the cluster if nobody has (group 0's leader does), registers this
 /// node whenever the catalog knows other addresses, tells host and transport who is a member, and, where group 0 is led,
 /// adds members to it.
 ///
 /// Returns why the cluster does not take this directory: it was let in with another one since.
-pub async fn run_coordinator(catalog: Catalog, host: Host, formation: Formation, me: NodeRegistration) -> NodeError {
+pub async fn run_coordinator(
+    catalog: Catalog,
+    host: Host,
+    formation: Formation,
+    me: NodeRegistration,
+    compact_entries: u64,
+) -> NodeError {
     let mut told = BTreeMap::new();
     loop {
         let view = catalog.current();
         tell_members(&catalog, &host, members(&view.state, &formation), me.node, &mut told);
-        compact(&catalog).await;
+        compact(&catalog, compact_entries.min(COMPACT_ENTRIES_MAX)).await;
         let busy = match step(&catalog, &host, &formation, &me, &view.state).await {
             Ok(busy) => busy,
             Err(CatalogReject::WipedNode { known, found, .. }) => return wiped(known, found),
@@ -48,14 +55,16 @@ pub async fn run_coordinator(catalog: Catalog, host: Host, formation: Formation,
 }
 
 /// Nobody reads old entries of group 0, so its log is only as long as that bounds a replay.
-async fn compact(catalog: &Catalog) {
+async fn compact(catalog: &Catalog, entries_max: u64) {
     let Some(group) = catalog.group() else { return };
     let pointers = group.pointers();
-    if pointers.applied.saturating_sub(pointers.snapshot) < COMPACT_AFTER_ENTRIES {
+    if pointers.applied.saturating_sub(pointers.snapshot) < entries_max {
         return;
     }
     if let Err(error) = group.compact().await {
         tracing::info!(%error, applied = pointers.applied, "catalog was not compacted");
+    } else {
+        reached!("catalog_compacted");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::ReplicaError;
 use super::replica::{Core, Replica};
-use crate::limits::{KV_FLUSH_PAUSE, KV_FOLD_BYTES, READ_BARRIER_WAIT};
+use crate::limits::{KV_FLUSH_PAUSE, READ_BARRIER_WAIT};
 use bytes::Bytes;
 use floss_protocol::{mutant, reached};
 use floss_raft::env::runtime::{select, time};
@@ -92,6 +92,7 @@ impl Replica {
                 // Another replica may be further; the client asks again.
                 return Err(ReplicaError::NotLeader { bucket: self.bucket, leader: None });
             }
+            reached!("read_waited_for_fold");
             time::sleep(FOLD_PAUSE).await;
         }
     }
@@ -116,7 +117,10 @@ impl Replica {
 
     /// Folds the entries of `range`; false if nothing came of it.
     async fn fold(&self, group: &Group, range: Range<u64>) -> bool {
-        let Ok(entries) = group.read(range, KV_FOLD_BYTES).await else { return false };
+        let Ok(entries) = group.read_piece(range.clone()).await else { return false };
+        if (entries.len() as u64) < range.end - range.start {
+            reached!("kv_folded_in_pieces");
+        }
         let mut progress = false;
         let mut core = self.inspect();
         let Some(kv) = core.kv.as_mut() else { return false };

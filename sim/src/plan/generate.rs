@@ -28,7 +28,7 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     plan
 }
 
-/// What happens once in a run, or in few runs: a node that joins, majorities that lose their disks.
+/// What happens once in a run, or in few runs: a node that joins, majorities that lose their disks; and what joined the draws last.
 fn add_rare(plan: &mut Plan, late: &Source) {
     let within = |late: &Source| late.between(2_000.min(plan.heal_at_ms / 2), plan.heal_at_ms - 1);
     let mut rare = Vec::new();
@@ -47,6 +47,8 @@ fn add_rare(plan: &mut Plan, late: &Source) {
     }
     plan.actions.extend(rare.into_iter().filter(|action| action.at_ms < plan.heal_at_ms));
     plan.actions.sort_by_key(|action| action.at_ms);
+    // Less than an entry, some entries, as shipped.
+    plan.environment.journal_read_bytes = *late.pick(&[64, 4 << 10, 64 << 10, 4 << 20]);
 }
 
 fn environment(swarm: &Source, nodes: u64) -> Environment {
@@ -65,6 +67,7 @@ fn environment(swarm: &Source, nodes: u64) -> Environment {
         // Small, so that files roll and are recycled within a run.
         journal_file_bytes: *swarm.pick(&[64, 128, 256, 1024]) << 10,
         journal_cache_bytes: *swarm.pick(&[16, 256, 4096]) << 10,
+        journal_read_bytes: 4 << 20,
         sleep_after_ms: *swarm.pick(&[1_000, 2_000, 5_000]),
         // Few entries, so that a replica that was away for some seconds needs a snapshot.
         tail_entries: *swarm.pick(&[0, 2, 10, 64]),

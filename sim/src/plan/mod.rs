@@ -49,6 +49,8 @@ pub struct Environment {
     pub clock_drift_ppm: Vec<i64>,
     pub journal_file_bytes: u64,
     pub journal_cache_bytes: u64,
+    #[serde(default = "usual_read_bytes")]
+    pub journal_read_bytes: usize,
     pub sleep_after_ms: u64,
     pub tail_entries: u64,
     pub compact_entries: u64,
@@ -59,6 +61,11 @@ pub struct Environment {
     /// Disks are lost without regard to majorities. No progress is demanded then, only: no wrong answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unrecoverable: bool,
+}
+
+/// What plans that do not speak of it mean.
+fn usual_read_bytes() -> usize {
+    4 << 20
 }
 
 /// Tables are counted over both kinds, log tables first; so are writers.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const FILE_BYTES: u64 = 8 << 10;
 
 fn config() -> JournalConfig {
-    JournalConfig { dir: "journal".to_string(), file_bytes: FILE_BYTES, cache_bytes_max: 1 << 10 }
+    JournalConfig { dir: "journal".to_string(), file_bytes: FILE_BYTES, cache_bytes_max: 1 << 10, read_bytes_max: 1 << 12 }
 }
 
 async fn open(disk: &MemDisk) -> Journal {
