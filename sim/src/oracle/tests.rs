@@ -161,7 +161,7 @@ fn out_of_order_is_fine_only_if_an_earlier_batch_got_lost() {
 #[test]
 fn replicas_that_are_at_rest_know_the_same_voters() {
     let at_rest = |node, voters: &[u64], last| {
-        let replica = Replica { group: 3, voters: Some(voters.to_vec()), pointers: [0, 0, 5, 5, last], ..Replica::default() };
+        let replica = Replica { group: 4, voters: Some(voters.to_vec()), pointers: [0, 0, 5, 5, last], ..Replica::default() };
         Event::Probe { node, boot: 1, replicas: vec![replica] }
     };
     let quiet = || Event::Progress { what: CAUGHT_UP.into(), kept: true };
@@ -169,7 +169,7 @@ fn replicas_that_are_at_rest_know_the_same_voters() {
     assert_eq!(judge(&after(at_rest(2, &[1, 2, 3], 5))), None);
     assert_eq!(judge(&after(at_rest(2, &[], 5))), Some("I13"));
     assert_eq!(judge(&after(at_rest(2, &[1, 2, 4], 6))), None, "a change of members may be under way");
-    let before = [good(), vec![at_rest(1, &[1, 2, 3], 5), at_rest(2, &[], 5)]].concat();
+    let before = [good()[..1].to_vec(), vec![at_rest(1, &[1, 2, 3], 5), at_rest(2, &[], 5)]].concat();
     assert_eq!(judge(&before), None, "a probe of a replica that works is not of one moment");
 }
 
