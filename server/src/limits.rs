@@ -59,6 +59,8 @@ pub const READ_BARRIER_WAIT: Duration = Duration::from_secs(2);
 pub const CREATE_TABLE_WAIT: Duration = Duration::from_secs(20);
 /// A change of the catalog that is not decided by then is answered with error 25.
 pub const CATALOG_PROPOSE_WAIT: Duration = Duration::from_secs(10);
+/// GetMetadata of a table that this node does not know waits this long for the newest catalog, before the client asks elsewhere.
+pub const METADATA_PROOF_WAIT: Duration = Duration::from_secs(1);
 /// An admin read waits this long for an up-to-date catalog, then answers from the local one.
 pub const CATALOG_BARRIER_WAIT: Duration = Duration::from_millis(500);
 

@@ -20,7 +20,7 @@ use crate::replica::set::Replicas;
 use crate::replica::{kv, upkeep};
 use crate::scanners::{self, Scanners};
 use crate::shared::Shared;
-use crate::stop::{self, Stopper};
+use crate::stop::{self, Fatal, Stopper};
 use bytes::Bytes;
 use floss_protocol::ids::TableBucket;
 use floss_raft::env::clock::Clock;
@@ -32,7 +32,7 @@ use floss_raft::transport::Transport;
 use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
 use floss_raft::types::{GroupId, Leadership, NodeId, Pointers};
 use floss_tablet::kv::store::{KvPosition, KvRange, KvStore};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Puts something between the TCP transport and those who use it.
@@ -110,7 +110,8 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         kv: seams.kv,
     });
     let news = Arc::new(Notify::new());
-    let observer = Arc::new(Observer::new(&shared, news.clone()));
+    let fatal = Arc::new(Fatal::default());
+    let observer = Arc::new(Observer::new(&shared, fatal.clone(), news.clone()));
     let host = Host::open(config.tuning.host(config.node_id), seams.disk.clone(), seams.clock, transport.clone(), observer)
         .await
         .map_err(|source| NodeError::Io { path: config.data_dir.clone(), source })?;
@@ -135,7 +136,6 @@ pub async fn open(config: NodeConfig, seams: Seams) -> Result<Node, NodeError> {
         compact_entries: shared.tuning.compact_entries,
         tasks: tasks_,
     };
-    let fatal = Arc::new(Fatal::default());
     tasks.spawn(form(forming, machine, fatal.clone()));
     tasks.spawn(ping_on_news(host.clone(), news));
     tasks.spawn(scanners::run_purge(shared.scanners.clone()));
@@ -167,24 +167,6 @@ async fn ping_on_news(host: Host, news: Arc<Notify>) {
 
 const NEWS_PAUSE: Duration = Duration::from_millis(5);
 
-/// Why a node gave up after it had started.
-#[derive(Default)]
-struct Fatal {
-    reason: Mutex<Option<String>>,
-    set: Notify,
-}
-
-impl Fatal {
-    fn set(&self, reason: String) {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-        self.set.notify_waiters();
-    }
-
-    fn get(&self) -> Option<String> {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 impl Node {
     /// Where clients connect (with the real port).
     pub fn client_address(&self) -> String {
@@ -196,17 +178,9 @@ impl Node {
         self.admin_address.clone()
     }
 
-    /// Ends when this node cannot take part any more (wiped directory, other cluster), with the reason.
+    /// Ends when this node cannot take part any more (wiped directory, other cluster, a disk that failed the catalog), with the reason.
     pub async fn failed(&self) -> String {
-        let mut set = std::pin::pin!(self.fatal.set.notified());
-        loop {
-            set.as_mut().enable();
-            if let Some(reason) = self.fatal.get() {
-                return reason;
-            }
-            set.as_mut().await;
-            set.set(self.fatal.set.notified());
-        }
+        self.fatal.wait().await
     }
 
     /// Graceful stop: hands leadership over, closes connections, closes the journal.

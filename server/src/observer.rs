@@ -5,6 +5,7 @@ use crate::coordinator::leaders::LeaderTable;
 use crate::handlers::table_stats::{PEER_ROW_COUNT, serve_row_count};
 use crate::replica::set::Replicas;
 use crate::shared::Shared;
+use crate::stop::Fatal;
 use bytes::Bytes;
 use floss_raft::env::BoxFuture;
 use floss_raft::env::runtime::sync::Notify;
@@ -16,14 +17,15 @@ pub(crate) struct Observer {
     catalog: Catalog,
     leaders: Arc<LeaderTable>,
     replicas: Arc<Replicas>,
+    fatal: Arc<Fatal>,
     /// Told when other nodes should hear of a new leader soon.
     news: Arc<Notify>,
 }
 
 impl Observer {
-    pub fn new(shared: &Shared, news: Arc<Notify>) -> Self {
+    pub fn new(shared: &Shared, fatal: Arc<Fatal>, news: Arc<Notify>) -> Self {
         let Shared { catalog, leaders, replicas, .. } = shared;
-        Self { catalog: catalog.clone(), leaders: leaders.clone(), replicas: replicas.clone(), news }
+        Self { catalog: catalog.clone(), leaders: leaders.clone(), replicas: replicas.clone(), fatal, news }
     }
 }
 
@@ -47,6 +49,10 @@ impl HostObserver for Observer {
 
     fn on_group_failed(&self, group: GroupId, reason: &str) {
         tracing::error!(%group, reason, "replica stopped");
+        if group == GroupId::CATALOG {
+            // Without it this node learns of nothing any more, and cannot even say that it lags.
+            self.fatal.set(format!("the catalog's replica failed: {reason}"));
+        }
         if let Some(replica) = self.replicas.by_group(group) {
             replica.on_failed(reason);
         }

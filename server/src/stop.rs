@@ -2,8 +2,8 @@
 
 use floss_raft::env::runtime::{self, select, sync, time};
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Given to everything that a node spawns. Clones share the signal.
@@ -70,5 +70,37 @@ impl Stopper {
         self.signal.stopped.store(true, Ordering::Release);
         self.signal.changed.notify_waiters();
         time::timeout(wait, self.ended.recv()).await.is_ok()
+    }
+}
+
+/// Why a node gave up after it had started.
+#[derive(Default)]
+pub(crate) struct Fatal {
+    reason: Mutex<Option<String>>,
+    set: sync::Notify,
+}
+
+impl Fatal {
+    /// The first reason counts.
+    pub fn set(&self, reason: String) {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.set.notify_waiters();
+    }
+
+    fn get(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends when there is one.
+    pub async fn wait(&self) -> String {
+        let mut set = std::pin::pin!(self.set.notified());
+        loop {
+            set.as_mut().enable();
+            if let Some(reason) = self.get() {
+                return reason;
+            }
+            set.as_mut().await;
+            set.set(self.set.notified());
+        }
     }
 }

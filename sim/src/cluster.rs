@@ -423,6 +423,22 @@ impl Cluster {
         self.nodes().into_iter().filter_map(probe).collect()
     }
 
+    /// What tables that do not ask for another get.
+    pub fn replication_factor(&self) -> usize {
+        self.plan.nodes.min(3) as usize
+    }
+
+    /// How many replicas run, by the id of their table.
+    pub fn replicas_by_table(&self) -> BTreeMap<i64, usize> {
+        let mut held = BTreeMap::new();
+        for node in self.nodes().into_iter().filter_map(|number| self.node(number)) {
+            for bucket in node.probe().replicas.into_iter().filter_map(|replica| replica.bucket) {
+                *held.entry(bucket.table_id.0).or_default() += 1;
+            }
+        }
+        held
+    }
+
     /// The rows of each primary-key replica that runs.
     pub fn probe_rows(&self) -> Vec<Event> {
         let layout = |bucket| Some((bucket, Layout::of(self.plan.keyed_of(bucket)?)));

@@ -31,6 +31,7 @@ pub enum Stream {
     /// What came to the plans after the first version of the swarm.
     LateSwarm = 20,
     Asker = 21,
+    Maker = 22,
 }
 
 /// The root of all randomness of a run.

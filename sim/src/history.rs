@@ -2,7 +2,7 @@
 
 use crate::draw::{digest, mix};
 use floss_checker::{Batch, Change, Cut, Key, Rows, Table, show};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,6 +67,32 @@ pub enum Outcome {
     Refused {
         code: i32,
         message: String,
+    },
+}
+
+/// What a maker of tables asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableOp {
+    Create,
+    Drop,
+    Look,
+    List,
+}
+
+/// What it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableOutcome {
+    /// Created or dropped.
+    Done,
+    /// There is such a table.
+    Exists,
+    /// There is no such table.
+    Absent,
+    Id(i64),
+    Names(BTreeSet<String>),
+    /// It may have been done, or will be.
+    Unknown {
+        why: String,
     },
 }
 
@@ -183,6 +209,14 @@ pub enum Event {
         sent_ns: u64,
         rows: Vec<Row>,
     },
+    /// A maker of tables was answered, or given up on.
+    Table {
+        maker: u32,
+        name: String,
+        op: TableOp,
+        sent_ns: u64,
+        outcome: TableOutcome,
+    },
     /// A fetch was answered with an error that no reader should get.
     FetchRefused {
         reader: u32,
@@ -293,6 +327,13 @@ impl fmt::Display for Event {
             }
             Self::FetchRefused { reader, bucket, node, from, code, message } => {
                 write!(f, "fetch r{reader} b{bucket} n{node} from={from} code={code} {message}")
+            }
+            Self::Table { maker, name, op, outcome, .. } => {
+                write!(f, "table m{maker} {name} {op:?} ")?;
+                match outcome {
+                    TableOutcome::Names(names) => write!(f, "{}", names.iter().cloned().collect::<Vec<_>>().join(",")),
+                    other => write!(f, "{other:?}"),
+                }
             }
             Self::Probe { node, boot, replicas } => {
                 write!(f, "probe n{node} boot={boot}")?;

@@ -10,6 +10,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("bucket_stranded", ""),
     ("campaign", ""),
     ("catalog_compacted", ""),
+    ("catalog_read_again", ""),
     ("compacted", ""),
     ("damaged_entry_kept", "needs bit rot: crash tests of the journal"),
     ("duplicate_answered", ""),

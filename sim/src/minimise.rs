@@ -32,6 +32,8 @@ pub fn minimise(plan: Plan, judge: &mut Judge<'_>) -> Plan {
         drop_items(&mut best, all, judge, |plan, writers| plan.workload.keyed_writers = writers);
         let all = best.workload.lookers.clone();
         drop_items(&mut best, all, judge, |plan, lookers| plan.workload.lookers = lookers);
+        let all = best.workload.makers.clone();
+        drop_items(&mut best, all, judge, |plan, makers| plan.workload.makers = makers);
         let all = best.workload.readers.clone();
         drop_items(&mut best, all, judge, |plan, readers| plan.workload.readers = readers);
         narrow_spans(&mut best, judge);
@@ -177,10 +179,11 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
     let mut plan = plan.clone();
     let first = plan.first_bucket(table);
     let count = plan.bucket_count(table) as u32;
-    let Workload { tables, writers, readers, keyed, keyed_writers, lookers } = &mut plan.workload;
+    let Workload { tables, writers, readers, keyed, keyed_writers, lookers, makers } = &mut plan.workload;
     let log = writers.iter_mut().map(|writer| &mut writer.table).chain(readers.iter_mut().map(|reader| &mut reader.table));
     let rows = keyed_writers.iter_mut().map(|writer| &mut writer.table).chain(lookers.iter_mut().map(|looker| &mut looker.table));
-    for used in log.chain(rows) {
+    let made = makers.iter_mut().filter_map(|maker| maker.like.as_mut());
+    for used in log.chain(rows).chain(made) {
         match (*used).cmp(&table) {
             Ordering::Less => {}
             Ordering::Equal => return None,

@@ -255,6 +255,7 @@ impl Summary {
             (&mut self.counts.lookups, counts.lookups),
             (&mut self.counts.lookups_failed, counts.lookups_failed),
             (&mut self.counts.scans, counts.scans),
+            (&mut self.counts.tables, counts.tables),
         ] {
             *total += part;
         }
@@ -289,6 +290,7 @@ impl Summary {
             lookups,
             lookups_failed,
             scans,
+            tables,
             ..
         } = &self.counts;
         let cpu = self.cpu_ms as f64 / 1000.0;
@@ -308,7 +310,7 @@ impl Summary {
             format!("faults {effective} effective, {} per run ({})", effective / (seeds as u64).max(1), kinds.join(", ")),
             format!("reached {} marks: {}", self.marks.len(), self.marks.keys().cloned().collect::<Vec<_>>().join(" ")),
             format!(
-                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; lookups {lookups} (+{lookups_failed} without an answer), scans {scans}; starts {boots}; checks {checks}"
+                "appends {sends} (+{resends} retries): acked {acked}, unknown {unknown}, out of order {out_of_order}; fetches {fetches}, rows {rows}; lookups {lookups} (+{lookups_failed} without an answer), scans {scans}; tables made, dropped, looked at {tables}; starts {boots}; checks {checks}"
             ),
         ]
     }

@@ -1,6 +1,6 @@
 //! Takes every event of a run: writes the trace, asks the oracles, remembers the first violation.
 
-use crate::history::{BucketNo, Event, NodeNo, Outcome, Replica, Value, WriterNo};
+use crate::history::{BucketNo, Event, NodeNo, Outcome, Replica, TableOutcome, Value, WriterNo};
 use crate::oracle::{Oracles, Violation};
 use crate::recovery::{Proof, Recovery};
 use crate::report::{History, Timeline};
@@ -39,6 +39,9 @@ pub struct Counts {
     /// Answers about many rows: prefix lookups, limit scans, scans over many calls, row counts.
     #[serde(default)]
     pub scans: u64,
+    /// What makers of tables asked.
+    #[serde(default)]
+    pub tables: u64,
     /// Faults that changed something, by kind.
     pub faults: BTreeMap<String, u64>,
 }
@@ -83,6 +86,8 @@ struct Progress {
     sent: BTreeSet<(BucketNo, WriterNo, i32)>,
     /// Writers and buckets with an ack of a batch that was first sent after the heal.
     acked: BTreeSet<(BucketNo, WriterNo)>,
+    /// Makers of tables that got a clear answer.
+    answered: BTreeSet<u32>,
     /// Where a reader's scan of a bucket has come to, ever.
     read_end: BTreeMap<(u32, BucketNo), i64>,
 }
@@ -158,6 +163,11 @@ impl Recorder {
         self.state().progress.acked.contains(&(bucket, writer))
     }
 
+    /// Whether this maker of tables got a clear answer since the heal.
+    pub fn is_answered(&self, maker: u32) -> bool {
+        self.state().progress.answered.contains(&maker)
+    }
+
     /// The offset up to which a reader has read a bucket.
     pub fn read_end(&self, reader: u32, bucket: BucketNo) -> i64 {
         self.state().progress.read_end.get(&(reader, bucket)).copied().unwrap_or(0)
@@ -222,6 +232,9 @@ impl Progress {
             {
                 self.acked.insert((*bucket, *writer));
             }
+            Event::Table { maker, outcome, .. } if self.healed && !matches!(outcome, TableOutcome::Unknown { .. }) => {
+                self.answered.insert(*maker);
+            }
             Event::Fetch { reader, bucket, rows, .. } => {
                 let end = rows.last().map_or(0, |row| row.offset + 1);
                 let known = self.read_end.entry((*reader, *bucket)).or_default();
@@ -248,6 +261,7 @@ fn count(counts: &mut Counts, event: &Event) {
         }
         Event::Probe { .. } => counts.probes += 1,
         Event::Lookup { .. } => counts.lookups += 1,
+        Event::Table { .. } => counts.tables += 1,
         Event::Scan { .. } | Event::RowCount { .. } => counts.scans += 1,
         Event::Boot { .. } => counts.boots += 1,
         _ => {}

@@ -5,10 +5,10 @@ use crate::cluster::Cluster;
 use crate::draw::{Draws, Stream};
 use crate::history::{BucketNo, Event, Replica};
 use crate::nemesis::Nemesis;
-use crate::oracle::CAUGHT_UP;
-use crate::plan::Plan;
+use crate::oracle::{ALL_LED, CAUGHT_UP};
+use crate::plan::{Maker, Plan};
 use crate::recorder::{Recorded, Recorder, now_ns};
-use crate::workload::{Layout, Mode, Shared, create_tables, keyed_rows, run_looker, run_reader, run_writer};
+use crate::workload::{Layout, Mode, Shared, create_tables, keyed_rows, run_looker, run_maker, run_reader, run_writer};
 use floss_protocol::reached;
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
@@ -155,6 +155,12 @@ fn start_clients(handle: &Handle, cluster: &Cluster, shared: &Arc<Shared>) -> Ve
         handle.get_node(client).expect("just made").spawn(reader);
         clients.push(client);
     }
+    for number in 0..shared.plan.workload.makers.len() as u32 {
+        let client = client_node(handle, &format!("m{number}"), &format!("10.0.1.{}", number + 241));
+        let maker = run_maker(shared.clone(), number, cluster.client_addresses());
+        handle.get_node(client).expect("just made").spawn(maker);
+        clients.push(client);
+    }
     for number in 0..shared.plan.workload.lookers.len() as u32 {
         let client = client_node(handle, &format!("l{number}"), &format!("10.0.1.{}", number + 201));
         let looker = run_looker(shared.clone(), number, cluster.client_addresses());
@@ -189,10 +195,13 @@ async fn calm_down(cluster: &Cluster, shared: &Shared) {
         look_at_what_is_left(cluster, shared, calm_end).await;
         return;
     }
-    if !until(cluster, shared, PROGRESS_WAIT, "every bucket is led", || leaderless(cluster, plan)).await {
+    if !until(cluster, shared, PROGRESS_WAIT, ALL_LED, || leaderless(cluster, plan)).await {
         return;
     }
     if !until(cluster, shared, PROGRESS_WAIT, "every writer goes on", || stuck_writer(shared)).await {
+        return;
+    }
+    if !until(cluster, shared, PROGRESS_WAIT, "every maker of tables is answered", || unanswered_maker(shared)).await {
         return;
     }
     wait_until(calm_end, recorder).await;
@@ -204,6 +213,7 @@ async fn calm_down(cluster: &Cluster, shared: &Shared) {
     if !until(cluster, shared, CATCH_UP_WAIT, "every batch is acked", open).await
         || !until(cluster, shared, CATCH_UP_WAIT, CAUGHT_UP, || lagging_replica(cluster, plan)).await
         || !until(cluster, shared, CATCH_UP_WAIT, "every reader catches up", || lagging_reader(cluster, shared)).await
+        || !until(cluster, shared, CATCH_UP_WAIT, "tables are whole or gone", || misplaced_table(cluster, shared)).await
     {
         return;
     }
@@ -298,11 +308,35 @@ fn stuck_writer(shared: &Shared) -> Option<String> {
     None
 }
 
+fn unanswered_maker(shared: &Shared) -> Option<String> {
+    let makers = 0..shared.plan.workload.makers.len() as u32;
+    let waiting = makers.into_iter().find(|maker| !shared.recorder.is_answered(*maker))?;
+    Some(format!("m{waiting} is not"))
+}
+
+/// Of a table that was dropped nothing is left on any node; one that is there has all its replicas.
+fn misplaced_table(cluster: &Cluster, shared: &Shared) -> Option<String> {
+    let held = cluster.replicas_by_table();
+    for (id, is_there) in shared.made() {
+        let found = held.get(&id).copied().unwrap_or(0);
+        let expected = |maker: &Maker| maker.buckets as usize * cluster.replication_factor();
+        let fits = match is_there {
+            false => found == 0,
+            true => shared.plan.workload.makers.iter().any(|maker| expected(maker) == found),
+        };
+        if !fits {
+            let state = if is_there { "is there" } else { "was dropped" };
+            return Some(format!("table id {id} {state} and has {found} replicas"));
+        }
+    }
+    None
+}
+
 fn lagging_replica(cluster: &Cluster, plan: &Plan) -> Option<String> {
     let replicas = replicas(cluster);
     for bucket in 0..plan.buckets() {
         let of: Vec<_> = replicas.iter().filter(|(_, replica)| replica.bucket == Some(bucket)).collect();
-        let expected = plan.nodes.min(3) as usize;
+        let expected = cluster.replication_factor();
         if of.len() != expected {
             return Some(format!("b{bucket} has {} replicas, expected {expected}", of.len()));
         }

@@ -288,6 +288,7 @@ fn keyed_workload() -> Workload {
         keyed: vec![table],
         keyed_writers: vec![writer.clone(), writer],
         lookers: vec![looker],
+        makers: Vec::new(),
         readers: vec![reader],
         ..Workload::default()
     }

@@ -1,6 +1,6 @@
 //! Calls about databases: writes go through the catalog, reads look at the newest copy that can be had soon.
 
-use super::fresh_catalog;
+use super::{find_in_catalog, newest_catalog};
 use crate::coordinator::command::CatalogCommand;
 use crate::coordinator::validate::check_database;
 use crate::limits::CATALOG_PROPOSE_WAIT;
@@ -29,7 +29,7 @@ pub(crate) async fn drop(shared: Arc<Shared>, request: rpc::DropDatabaseRequest)
 }
 
 pub(crate) async fn list(shared: Arc<Shared>, request: rpc::ListDatabasesRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
+    let state = newest_catalog(&shared).await?;
     let mut response = rpc::ListDatabasesResponse::default();
     if !request.include_summary.unwrap_or(false) {
         response.database_name = state.databases().keys().cloned().collect();
@@ -47,14 +47,13 @@ pub(crate) async fn list(shared: Arc<Shared>, request: rpc::ListDatabasesRequest
 }
 
 pub(crate) async fn exists(shared: Arc<Shared>, request: rpc::DatabaseExistsRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
+    let state = newest_catalog(&shared).await?;
     let exists = state.databases().contains_key(&request.database_name);
     Ok(Body::message(&rpc::DatabaseExistsResponse { exists }))
 }
 
 pub(crate) async fn info(shared: Arc<Shared>, request: rpc::GetDatabaseInfoRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
-    let database = state.database(&request.database_name)?;
+    let database = find_in_catalog(&shared, |catalog| catalog.database(&request.database_name).cloned()).await?;
     Ok(Body::message(&rpc::GetDatabaseInfoResponse {
         database_json: Bytes::from(database.database_json.clone()),
         created_time: database.created_ms,

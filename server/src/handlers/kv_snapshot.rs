@@ -1,6 +1,6 @@
 //! Calls about KV snapshots in remote storage: there are none, and readers then take the changelog from its start, which is kept.
 
-use super::{fresh_catalog, table_path};
+use super::{find_in_catalog, newest_catalog, table_path};
 use crate::coordinator::table::TableInfo;
 use crate::net::answer::{Answer, Body, Refusal};
 use crate::shared::Shared;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 /// Per bucket "no snapshot".
 pub(crate) async fn latest(shared: Arc<Shared>, request: rpc::GetLatestKvSnapshotsRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
-    let table = state.table(&table_path(request.table_path))?;
-    check_primary_key(table)?;
+    let path = table_path(request.table_path);
+    let table = find_in_catalog(&shared, |catalog| catalog.table(&path).cloned()).await?;
+    check_primary_key(&table)?;
     if request.partition_name.is_some() {
         return Err(Refusal::new(ErrorCode::TableNotPartitioned, format!("table {} is not partitioned", table.path)));
     }
@@ -55,7 +55,7 @@ pub(crate) async fn drop_lease(_shared: Arc<Shared>, _request: rpc::DropKvSnapsh
 }
 
 pub(crate) async fn list(shared: Arc<Shared>, request: rpc::ListKvSnapshotsRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
+    let state = newest_catalog(&shared).await?;
     if state.table_by_id(TableId(request.table_id)).is_none() {
         return Err(Refusal::new(ErrorCode::TableNotExist, format!("table {} does not exist", request.table_id)));
     }

@@ -7,6 +7,7 @@ use super::table_path;
 use crate::coordinator::reject::CatalogReject;
 use crate::coordinator::state::CatalogState;
 use crate::coordinator::table::{TableInfo, TablePath};
+use crate::limits::METADATA_PROOF_WAIT;
 use crate::net::answer::{Answer, Body, Refusal};
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -25,7 +26,11 @@ pub(crate) async fn metadata(shared: Arc<Shared>, request: rpc::MetadataRequest)
     let hold = Duration::from_millis(shared.tuning.metadata_hold_ms_max);
     let deadline = time::Instant::now() + hold;
     let state = if paths.is_empty() { shared.catalog.view() } else { recent_catalog(&shared, hold).await };
-    let tables = find_tables(&state, &paths)?;
+    let tables = match find_tables(&state, &paths) {
+        Ok(tables) => tables,
+        // Clients give up on a table that does not exist; on this node's being slow they ask another one.
+        Err(_) => find_tables(&*shared.catalog.barrier(METADATA_PROOF_WAIT).await?, &paths)?,
+    };
     let groups: Vec<GroupId> = tables.iter().flat_map(|table| table.groups()).collect();
     if !groups.is_empty() {
         shared.leaders.wait_all_led(&groups, deadline).await;

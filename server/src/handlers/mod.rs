@@ -18,21 +18,42 @@ pub(crate) mod table_stats;
 pub(crate) mod token;
 pub(crate) mod versions;
 
+use crate::coordinator::reject::CatalogReject;
 use crate::coordinator::state::CatalogState;
 use crate::coordinator::table::TablePath;
-use crate::limits::CATALOG_BARRIER_WAIT;
+use crate::limits::{CATALOG_BARRIER_WAIT, CATALOG_PROPOSE_WAIT};
+use crate::net::answer::Refusal;
 use crate::replica::error::ReplicaError;
 use crate::replica::replica::Replica;
 use crate::shared::Shared;
 use floss_protocol::ids::{BucketId, PartitionId, TableBucket, TableId};
-use floss_protocol::rpc;
+use floss_protocol::{reached, rpc};
 use std::sync::Arc;
 
-/// The newest catalog if it can be had soon, else this node's copy: an old answer is better than none.
-pub(crate) async fn fresh_catalog(shared: &Shared) -> Arc<CatalogState> {
-    match shared.catalog.barrier(CATALOG_BARRIER_WAIT).await {
-        Ok(state) => state,
-        Err(_) => shared.catalog.view(),
+/// Everything that was decided before the call. Errors: `RequestTimeOut`, it cannot be had.
+pub(crate) async fn newest_catalog(shared: &Shared) -> Result<Arc<CatalogState>, Refusal> {
+    Ok(shared.catalog.barrier(CATALOG_PROPOSE_WAIT).await?)
+}
+
+/// What `read` finds in the newest catalog, or in this node's copy if the newest cannot be had soon: an old answer is better than none.
+/// But that something is not there is said of the newest only. Clients give up on it, and the copy of a node that has just started may
+/// hold nothing yet.
+///
+/// Errors: what `read` says; `RequestTimeOut`, nobody knows.
+pub(crate) async fn find_in_catalog<T>(
+    shared: &Shared,
+    read: impl Fn(&CatalogState) -> Result<T, CatalogReject>,
+) -> Result<T, Refusal> {
+    let (state, is_newest) = match shared.catalog.barrier(CATALOG_BARRIER_WAIT).await {
+        Ok(state) => (state, true),
+        Err(_) => (shared.catalog.view(), false),
+    };
+    match read(&state) {
+        Err(_) if !is_newest => {
+            reached!("catalog_read_again");
+            Ok(read(&*newest_catalog(shared).await?)?)
+        }
+        found => Ok(found?),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls about tables: writes go through the catalog, reads look at the newest copy that can be had soon.
 
-use super::{fresh_catalog, table_path};
+use super::{find_in_catalog, newest_catalog, table_path};
 use crate::coordinator::command::{CatalogCommand, CatalogDone};
 use crate::coordinator::reject::CatalogReject;
 use crate::coordinator::validate::{TableDefaults, check_table};
@@ -22,7 +22,7 @@ pub(crate) async fn create(shared: Arc<Shared>, request: rpc::CreateTableRequest
         replication_factor: shared.tuning.default_replication_factor,
     };
     // The number of nodes decides about the replication factor: it must not come from an old copy.
-    let nodes = fresh_catalog(&shared).await.nodes().len();
+    let nodes = newest_catalog(&shared).await?.nodes().len();
     let table = check_table(path, &request.table_json, defaults, nodes)?;
     let command =
         CatalogCommand::CreateTable { table, ignore_if_exists: request.ignore_if_exists, suspected: shared.leaders.suspected() };
@@ -48,8 +48,8 @@ pub(crate) async fn drop(shared: Arc<Shared>, request: rpc::DropTableRequest) ->
 }
 
 pub(crate) async fn info(shared: Arc<Shared>, request: rpc::GetTableInfoRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
-    let table = state.table(&table_path(request.table_path))?;
+    let path = table_path(request.table_path);
+    let table = find_in_catalog(&shared, |catalog| catalog.table(&path).cloned()).await?;
     Ok(Body::message(&rpc::GetTableInfoResponse {
         table_id: table.id.0,
         schema_id: i32::from(table.latest_schema().0.0),
@@ -62,7 +62,7 @@ pub(crate) async fn info(shared: Arc<Shared>, request: rpc::GetTableInfoRequest)
 }
 
 pub(crate) async fn list(shared: Arc<Shared>, request: rpc::ListTablesRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
+    let state = newest_catalog(&shared).await?;
     let tables = state.tables_of(&request.database_name)?;
     let table_name = tables.into_iter().map(|table| table.path.table.clone()).collect();
     Ok(Body::message(&rpc::ListTablesResponse { table_name }))
@@ -70,8 +70,8 @@ pub(crate) async fn list(shared: Arc<Shared>, request: rpc::ListTablesRequest) -
 
 /// Partitioned tables are refused at creation, so every table there is has none to list.
 pub(crate) async fn partitions(shared: Arc<Shared>, request: rpc::ListPartitionInfosRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
-    let table = state.table(&table_path(request.table_path))?;
+    let path = table_path(request.table_path);
+    let table = find_in_catalog(&shared, |catalog| catalog.table(&path).cloned()).await?;
     if !table.is_partitioned() {
         return Err(CatalogReject::TableNotPartitioned { path: table.path.clone() }.into());
     }
@@ -79,15 +79,14 @@ pub(crate) async fn partitions(shared: Arc<Shared>, request: rpc::ListPartitionI
 }
 
 pub(crate) async fn exists(shared: Arc<Shared>, request: rpc::TableExistsRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
+    let state = newest_catalog(&shared).await?;
     let exists = state.table(&table_path(request.table_path)).is_ok();
     Ok(Body::message(&rpc::TableExistsResponse { exists }))
 }
 
 pub(crate) async fn schema(shared: Arc<Shared>, request: rpc::GetTableSchemaRequest) -> Answer {
-    let state = fresh_catalog(&shared).await;
     let path = table_path(request.table_path);
-    let table = state.table(&path)?;
+    let table = find_in_catalog(&shared, |catalog| catalog.table(&path).cloned()).await?;
     let (schema_id, schema_json) = match request.schema_id {
         None => table.latest_schema(),
         Some(wanted) => i16::try_from(wanted)

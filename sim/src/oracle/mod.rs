@@ -1,8 +1,9 @@
 //! One file per invariant (docs/ARCHITECTURE.md, I1 to I14). Each looks at the same events and keeps what it needs.
 //!
 //! I14 (same seed, same trace) is judged by `parent`, which has both traces. I4, I11, I12 come with the lake. Beside the invariants:
-//! `linear` (lookups and puts fit into one order), `protocol` and `liveness`. What is judged without a harness lies in `floss-checker`.
+//! `linear` (lookups and puts fit into one order), `catalog` (tables), `protocol` and `liveness`. What is judged without a harness lies in `floss-checker`.
 
+mod catalog;
 mod i01;
 mod i02;
 mod i03;
@@ -23,6 +24,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::ALL_LED;
 pub use i13::CAUGHT_UP;
 pub use i14::first_difference;
 
@@ -32,7 +34,7 @@ use std::fmt;
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I13`, `linear`, `protocol`, `liveness`, `history` (all of it once more, at the end), or `panic`.
+    /// `I1` to `I13`, `linear`, `catalog`, `protocol`, `liveness`, `history` (all of it once more, at the end), or `panic`.
     pub oracle: &'static str,
     pub at_ns: u64,
     pub what: String,
@@ -76,6 +78,7 @@ impl Default for Oracles {
                 Box::new(linear::Linear::default()),
                 Box::new(i10::OneLeader::default()),
                 Box::new(i13::Readable::default()),
+                Box::new(catalog::Promises::default()),
                 Box::new(protocol::Protocol::default()),
                 Box::new(liveness::Liveness::default()),
             ],

@@ -1,7 +1,7 @@
 //! A plan from a seed. Each probability is itself drawn per seed (swarm): runs differ in kind, not only in detail.
 
 use super::keyed::{add_keyed, add_kinds};
-use super::{Action, Environment, Fault, Plan, Reader, Target, Workload, Writer};
+use super::{Action, Environment, Fault, Maker, Plan, Reader, Target, Workload, Writer};
 use crate::disk::Latency;
 use crate::draw::{Draws, Source, Stream};
 
@@ -47,6 +47,15 @@ fn add_rare(plan: &mut Plan, late: &Source) {
     }
     plan.actions.extend(rare.into_iter().filter(|action| action.at_ms < plan.heal_at_ms));
     plan.actions.sort_by_key(|action| action.at_ms);
+    for _ in 0..*late.pick(&[0, 0, 1, 2]) {
+        let keyed = !plan.workload.keyed.is_empty() && late.chance(500);
+        plan.workload.makers.push(Maker {
+            pause_ms: *late.pick(&[200, 1_000, 3_000]),
+            buckets: *late.pick(&[1, 1, 2]),
+            like: keyed.then(|| plan.workload.tables.len()),
+            names_max: *late.pick(&[3, 8]),
+        });
+    }
     // Less than an entry, some entries, as shipped.
     plan.environment.journal_read_bytes = *late.pick(&[64, 4 << 10, 64 << 10, 4 << 20]);
 }

@@ -82,6 +82,19 @@ pub struct Workload {
     pub keyed_writers: Vec<KeyedWriter>,
     #[serde(default)]
     pub lookers: Vec<Looker>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub makers: Vec<Maker>,
+}
+
+/// Makes tables and drops them, a few at a time, each under names of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    pub pause_ms: u64,
+    pub buckets: i32,
+    /// Rules of a keyed table of the workload; None = a log table.
+    pub like: Option<usize>,
+    /// A name is given up once nobody knows what became of it; after so many the maker only looks.
+    pub names_max: u32,
 }
 
 /// Appends to every bucket of its table.

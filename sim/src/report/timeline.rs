@@ -107,6 +107,10 @@ impl Timeline {
     }
 
     fn on_probe(&mut self, at_ns: u64, node: NodeNo, replica: &Replica) {
+        if replica.bucket.is_none() && replica.group != 0 {
+            // Of a table that a maker made.
+            return;
+        }
         let leads = replica.leader == Some(node);
         let what = format!("term {}", replica.term);
         let spans = self.led.entry((replica.bucket, node)).or_default();

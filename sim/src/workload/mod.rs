@@ -5,6 +5,7 @@ mod ask;
 pub mod keyed_rows;
 mod layout;
 mod look;
+mod maker;
 mod range;
 mod reader;
 pub mod rows;
@@ -13,6 +14,7 @@ mod writer;
 
 pub use layout::Layout;
 pub use look::run_looker;
+pub use maker::run_maker;
 pub use reader::run_reader;
 pub use tables::create_tables;
 pub use writer::run_writer;
@@ -20,6 +22,7 @@ pub use writer::run_writer;
 use crate::client::Session;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +36,8 @@ pub struct Shared {
     /// Batches not acked yet, over all writers.
     pub open_batches: AtomicU64,
     sessions: Mutex<Vec<Arc<Session>>>,
+    /// By table id: whether it is there, as its maker knows; ids whose maker does not know are not here.
+    made: Mutex<BTreeMap<i64, bool>>,
 }
 
 /// What writers are told to do.
@@ -51,7 +56,15 @@ pub enum Mode {
 impl Shared {
     pub fn new(plan: Arc<Plan>, recorder: Arc<Recorder>, table_ids: Vec<i64>) -> Self {
         let open_batches = AtomicU64::new(0);
-        Self { plan, recorder, table_ids, mode: AtomicU8::new(0), open_batches, sessions: Mutex::default() }
+        Self {
+            plan,
+            recorder,
+            table_ids,
+            mode: AtomicU8::new(0),
+            open_batches,
+            sessions: Mutex::default(),
+            made: Mutex::default(),
+        }
     }
 
     pub fn mode(&self) -> Mode {
@@ -75,6 +88,21 @@ impl Shared {
     pub fn reset_connections(&self) -> usize {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.iter().map(|session| session.reset()).sum()
+    }
+
+    /// What a maker knows of its tables by now; None: it does not.
+    fn note_made(&self, ids: &[i64], is_there: Option<bool>) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            match is_there {
+                Some(is_there) => drop(made.insert(*id, is_there)),
+                None => drop(made.remove(id)),
+            }
+        }
+    }
+
+    pub fn made(&self) -> BTreeMap<i64, bool> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn stopped(&self) -> bool {
