@@ -3,6 +3,7 @@
 use super::state::CatalogState;
 use super::table::TableSettings;
 use floss_protocol::ids::{SchemaId, TableBucket};
+use floss_protocol::mutant;
 use floss_raft::types::{GroupId, NodeId};
 use std::collections::BTreeSet;
 
@@ -42,7 +43,8 @@ pub fn plan_replicas(
 ) -> Vec<ReplicaAction> {
     let handed_out = |group: &GroupId| *group > GroupId::CATALOG && *group <= state.last_group();
     let present = open.union(on_disk).copied().filter(handed_out);
-    let gone = present.filter(|group| state.bucket_of_group(*group).is_none());
+    let stays = |group: &GroupId| mutant!("M16") && open.contains(group);
+    let gone = present.filter(|group| state.bucket_of_group(*group).is_none() && !stays(group));
     let mut actions: Vec<ReplicaAction> = gone.map(|group| ReplicaAction::Drop { group }).collect();
     let Some(info) = state.nodes().get(&node) else { return actions };
     for table in state.tables().values() {

@@ -27,7 +27,7 @@ use crate::replica::error::ReplicaError;
 use crate::replica::replica::Replica;
 use crate::shared::Shared;
 use floss_protocol::ids::{BucketId, PartitionId, TableBucket, TableId};
-use floss_protocol::{reached, rpc};
+use floss_protocol::{mutant, reached, rpc};
 use std::sync::Arc;
 
 /// Everything that was decided before the call. Errors: `RequestTimeOut`, it cannot be had.
@@ -49,7 +49,7 @@ pub(crate) async fn find_in_catalog<T>(
         Err(_) => (shared.catalog.view(), false),
     };
     match read(&state) {
-        Err(_) if !is_newest => {
+        Err(_) if !is_newest && !mutant!("M13") => {
             reached!("catalog_read_again");
             Ok(read(&*newest_catalog(shared).await?)?)
         }

@@ -136,3 +136,64 @@ impl Promises {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TableOp::{Create, Drop, List, Look};
+    use TableOutcome::{Absent, Done, Exists, Id};
+
+    fn names(names: &[&str]) -> TableOutcome {
+        TableOutcome::Names(names.iter().map(|name| name.to_string()).collect())
+    }
+
+    /// True if the last answer breaks a promise. Errors: an earlier one does.
+    fn breaks(answers: &[(u32, &str, TableOp, TableOutcome)]) -> bool {
+        let mut oracle = Promises::default();
+        let judged = answers.iter().zip(0..).map(|((maker, name, op, outcome), at_ns)| {
+            if *name == "calm" {
+                return oracle.observe(at_ns, &Event::Progress { what: ALL_LED.into(), kept: true });
+            }
+            let (maker, name, op, outcome) = (*maker, name.to_string(), *op, outcome.clone());
+            oracle.observe(at_ns, &Event::Table { maker, name, op, sent_ns: at_ns, outcome })
+        });
+        let judged: Vec<_> = judged.collect();
+        let (last, before) = judged.split_last().expect("there is an answer");
+        assert!(before.iter().all(Result::is_ok), "{before:?}");
+        last.is_err()
+    }
+
+    fn unknown() -> TableOutcome {
+        TableOutcome::Unknown { why: "no answer".into() }
+    }
+
+    #[test]
+    fn what_was_created_is_there_until_it_is_dropped() {
+        let create = || (0, "m0_0", Create, Done);
+        let drop = || (0, "m0_0", Drop, Done);
+        assert!(!breaks(&[create(), drop(), create(), (0, "m0_0", Create, Exists)]));
+        assert!(breaks(&[create(), create()]), "there are two of that name");
+        assert!(breaks(&[(0, "m0_0", Create, Exists)]), "nobody had created it");
+        assert!(breaks(&[create(), (0, "m0_0", Drop, Absent)]));
+        assert!(breaks(&[create(), drop(), drop()]));
+        assert!(!breaks(&[(0, "m0_0", Create, unknown()), (0, "m0_0", Create, Exists)]), "nobody knows");
+        assert!(!breaks(&[(0, "m0_0", Create, unknown()), (0, "m0_0", Drop, Absent), create()]), "it may happen later");
+    }
+
+    #[test]
+    fn reads_may_be_old_but_deny_nothing() {
+        let create = || (0, "m0_0", Create, Done);
+        let drop = || (0, "m0_0", Drop, Done);
+        let look = |id| (0, "m0_0", Look, Id(id));
+        assert!(breaks(&[create(), (0, "m0_0", Look, Absent)]));
+        assert!(breaks(&[(0, "t0", Look, Absent)]), "made before the run, and never dropped");
+        assert!(!breaks(&[create(), look(5), drop(), look(5)]));
+        assert!(breaks(&[create(), drop(), (0, "calm", Look, Done), look(5)]));
+        assert!(breaks(&[create(), look(5), look(6)]), "it was created once");
+        assert!(breaks(&[create(), look(5), (0, "t0", Look, Id(5))]), "an id is for one table");
+        assert!(breaks(&[create(), (0, "t0", List, names(&["t0"]))]));
+        assert!(breaks(&[create(), drop(), (0, "t0", List, names(&["m0_0"]))]));
+        assert!(!breaks(&[create(), (1, "t0", List, names(&["t0"]))]), "another maker's list may be from before");
+        assert!(breaks(&[(0, "t0", Look, Id(1)), (0, "t1", List, names(&[]))]));
+    }
+}
