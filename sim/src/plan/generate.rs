@@ -52,7 +52,7 @@ fn add_rare(plan: &mut Plan, late: &Source) {
         plan.workload.makers.push(Maker {
             pause_ms: *late.pick(&[200, 1_000, 3_000]),
             buckets: *late.pick(&[1, 1, 2]),
-            like: keyed.then(|| plan.workload.tables.len()),
+            like: keyed.then_some(plan.workload.tables.len()),
             names_max: *late.pick(&[3, 8]),
         });
     }
