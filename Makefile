@@ -4,7 +4,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/floss/target
 SIM_DIR := $(CARGO_TARGET_DIR)-sim
 SIM_CARGO := RUSTFLAGS="--cfg madsim --cfg mutants" CARGO_TARGET_DIR=$(SIM_DIR) cargo
 SIM_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-SIM := $(SIM_DIR)/$(SIM_TARGET)/debug/floss-sim
+SIM := $(SIM_DIR)/$(SIM_TARGET)/sim/floss-sim
 SIM_OUT := $(SIM_DIR)/runs
 FLOSS := $(CARGO_TARGET_DIR)/release/floss
 SEEDS ?= 1..64
@@ -30,7 +30,7 @@ clippy:
 unit:
 	@cargo test -q --workspace
 sim-build: setup
-	@$(SIM_CARGO) build -q --target $(SIM_TARGET) -p floss-sim
+	@$(SIM_CARGO) build -q --profile sim --target $(SIM_TARGET) -p floss-sim
 	@mkdir -p $(dir $(FLOSS)) && ln -sf $(SIM) $(dir $(FLOSS))floss-sim
 sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n] [PLAN=file]
 	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(SEED)$(PLAN),,--regressions) $(addprefix --plan ,$(PLAN)) --out $(SIM_OUT)
