@@ -277,7 +277,8 @@ impl Cluster {
             let opened: BTreeSet<u64> =
                 self.node(number).iter().flat_map(|node| node.probe().replicas).map(|replica| replica.group.0).collect();
             let is_back = |group| opened.contains(group) && voters.get(group).is_some_and(|voters| voters.contains(&number));
-            if lost.iter().all(is_back) {
+            // A node that opens nothing has not been let in: where nothing is led, nobody knows what it voted in, and it must go on asking.
+            if !opened.is_empty() && lost.iter().all(is_back) {
                 lock(&self.members).get_mut(&number).expect("nodes are numbered").lost = None;
             }
         }
