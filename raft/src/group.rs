@@ -347,7 +347,7 @@ impl Group {
     }
 
     /// Answers a Raft message.
-    pub(crate) async fn serve(&self, from: NodeId, method: u8, body: Bytes) -> Result<Bytes, String> {
+    pub(crate) async fn serve(&self, from: NodeId, is_newborn: bool, method: u8, body: Bytes) -> Result<Bytes, String> {
         let inner = &self.inner;
         if network::is_ask(method) {
             return Ok(network::encode_leads(inner.believed_leader() == Some(inner.me)));
@@ -356,7 +356,7 @@ impl Group {
             // A leader asks nobody for a vote. Its node's restart may have been noticed before this one's own.
             inner.doubt(from);
         }
-        let doubts = inner.elections.doubts();
+        let doubts = (!is_newborn || mutant!("M17")).then(|| inner.elections.doubts());
         let receiver = Receiver { raft: &inner.raft, shared: &inner.shared, journal: &inner.journal, group: inner.id };
         let answer = inner.inbox.serve(receiver, from, method, body).await;
         // Afterwards: the first append of a leader is what names it.

@@ -343,7 +343,7 @@ impl PeerService for Host {
                     if network::is_pre_vote(request.method) && campaign::vouches_for_leader(&host, &group, from) {
                         return Err(format!("{id} has a leader"));
                     }
-                    group.serve(from, request.method, body).await
+                    group.serve(from, host.inner.detector.is_newborn(from), request.method, body).await
                 });
                 // Polled once here, so that messages reach openraft's queue in the order in which they came.
                 match (&mut answer).now_or_never() {

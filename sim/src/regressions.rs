@@ -49,9 +49,9 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "liveness: an append waited on a slow disk while its leader was wiped; then it ended the doubt in that leader for ever",
     },
     Regression {
-        name: "seed-258-60",
-        plan: include_str!("../plans/seed-258-60.json"),
-        story: "liveness: cut off while the leader was elected and wiped, a node heard of it from a third one and believed in it for ever",
+        name: "seed-244-60",
+        plan: include_str!("../plans/seed-244-60.json"),
+        story: "liveness: frozen while another was elected and wiped, a node then read what that one had sent before, and trusted it for ever",
     },
     Regression {
         name: "seed-265-60",

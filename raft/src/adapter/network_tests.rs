@@ -94,16 +94,16 @@ fn append(from: u64, to: u64) -> Bytes {
 fn a_snapshot_that_the_log_has_passed_takes_nothing_back() {
     block_on(async {
         let (host, group) = follower().await;
-        let answer = group.serve(1, APPEND, append(1, 7)).await.unwrap();
+        let answer = group.serve(1, false, APPEND, append(1, 7)).await.unwrap();
         assert_eq!(decode::<AppendEntriesResponse<Types>>(&answer).unwrap(), AppendEntriesResponse::Success);
         let last = LogId { term: 1, index: 4 };
         let membership = encode(group.inner.metrics().membership_config.as_ref()).to_vec();
         let message = SnapshotMessage { vote: vote_of_leader(), last: Some(last), membership, state: Vec::new() };
-        let answer = group.serve(1, SNAPSHOT, encode(&message)).await.unwrap();
+        let answer = group.serve(1, false, SNAPSHOT, encode(&message)).await.unwrap();
         assert_eq!(decode::<SnapshotResponse<Types>>(&answer).unwrap().vote, vote_of_leader());
         let pointers = group.pointers();
         assert_eq!((pointers.snapshot, pointers.committed, pointers.last), (0, 4, 6), "nothing is installed, it is committed");
-        let answer = group.serve(1, APPEND, append(7, 9)).await.unwrap();
+        let answer = group.serve(1, false, APPEND, append(7, 9)).await.unwrap();
         assert_eq!(decode::<AppendEntriesResponse<Types>>(&answer).unwrap(), AppendEntriesResponse::Success);
         assert_eq!(group.inner.journal.group(GroupId(7)).last, Some(LogId { term: 1, index: 8 }));
         host.shutdown(false).await;

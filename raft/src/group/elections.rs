@@ -60,14 +60,20 @@ impl Elections {
     }
 
     /// The leader showed that it led when there had been `doubts`: an old message may have cast doubt on it. If doubt arose since then,
-    /// the leader may have died between its message and now (a slow disk kept it waiting), so nothing is known: it is asked.
-    pub fn trust(&self, term: u64, doubts: u64) {
+    /// the leader may have died between its message and now (a slow disk kept it waiting), so nothing is known: it is asked. `None`: the
+    /// message may be of a former life of its node, which shows nothing either.
+    pub fn trust(&self, term: u64, doubts: Option<u64>) {
         let mut state = self.state();
-        let is_fresh = state.doubts == doubts || mutant!("M11");
+        let is_fresh = doubts.is_some_and(|doubts| state.doubts == doubts || mutant!("M11"));
         if !is_fresh {
             reached!("leader_shown_before_doubt");
         }
-        (state.doubted_term, state.trusted_term, state.asked_term) = (None, is_fresh.then_some(term), None);
+        // Trust that is there is younger than the last doubt.
+        let is_trusted = is_fresh || state.trusted_term == Some(term);
+        (state.doubted_term, state.trusted_term) = (None, is_trusted.then_some(term));
+        if is_trusted {
+            state.asked_term = None;
+        }
     }
 
     /// Whether it is known that the leader of this term leads, or does not.
@@ -126,14 +132,27 @@ mod tests {
     fn a_message_that_waited_while_its_leader_died_does_not_end_the_doubt_for_good() {
         let elections = Elections::default();
         let doubts = elections.doubts();
-        elections.trust(7, doubts);
+        elections.trust(7, Some(doubts));
         assert!(elections.is_settled(7), "it showed that it leads");
         let doubts = elections.doubts();
         elections.doubt(7);
-        elections.trust(7, doubts);
+        elections.trust(7, Some(doubts));
         assert!(!elections.is_settled(7) && elections.doubted_term().is_none(), "it has to be asked");
         elections.doubt(7);
-        elections.trust(7, elections.doubts());
+        elections.trust(7, Some(elections.doubts()));
         assert!(elections.is_settled(7) && elections.doubted_term().is_none(), "it showed it again, later");
+    }
+
+    #[test]
+    fn a_message_of_a_former_life_shows_nothing() {
+        let elections = Elections::default();
+        elections.trust(7, None);
+        assert!(!elections.is_settled(7), "it has to be asked");
+        elections.trust(7, Some(elections.doubts()));
+        elections.trust(7, None);
+        assert!(elections.is_settled(7), "it has answered since");
+        elections.doubt(7);
+        elections.trust(7, None);
+        assert!(!elections.is_settled(7), "it has to be asked again");
     }
 }

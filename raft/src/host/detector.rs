@@ -17,6 +17,8 @@ const PING: u8 = 1;
 /// A node that refuses connections is gone sooner than one that is silent.
 const REFUSALS_MAX: u32 = 2;
 const PATIENCE_STEPS: u32 = 10;
+/// What a node sent before it died has been handled or lost this long after its next life was noticed.
+const FORMER_LIFE_MAX: Duration = Duration::from_secs(10);
 
 pub struct Detector {
     /// Number of this life of the node: a restarted node has lost its leaderships.
@@ -28,6 +30,8 @@ pub struct Detector {
 struct Watched {
     alive: bool,
     life: u64,
+    /// When another life than the first was noticed.
+    reborn: Option<Instant>,
     heard: Instant,
     refused: u32,
     /// Dropped to end the pinging.
@@ -44,6 +48,11 @@ impl Detector {
 
     pub fn is_alive(&self, node: NodeId) -> bool {
         self.nodes().get(&node).is_some_and(|watched| watched.alive)
+    }
+
+    /// Messages of its former life may still come, or wait here: this node may have been frozen.
+    pub fn is_newborn(&self, node: NodeId) -> bool {
+        self.nodes().get(&node).and_then(|watched| watched.reborn).is_some_and(|reborn| reborn.elapsed() < FORMER_LIFE_MAX)
     }
 
     pub fn ping_now(&self) {
@@ -64,7 +73,7 @@ pub fn set_nodes(host: &Host, nodes: Vec<NodeId>) {
             let (stop, stopped) = oneshot::channel();
             spawn(run_pings(host.clone(), node, stopped));
             // Innocent until silent.
-            Watched { alive: true, life: 0, heard: Instant::now(), refused: 0, _stop: stop }
+            Watched { alive: true, life: 0, reborn: None, heard: Instant::now(), refused: 0, _stop: stop }
         });
     }
 }
@@ -130,9 +139,13 @@ fn heard(host: &Host, node: NodeId, life: u64) {
     let (returned, reborn) = {
         let mut nodes = host.inner.detector.nodes();
         let Some(watched) = nodes.get_mut(&node) else { return };
-        let before = (watched.alive, watched.life);
+        let (was_alive, was) = (watched.alive, watched.life);
         (watched.alive, watched.life, watched.heard, watched.refused) = (true, life, Instant::now(), 0);
-        (!before.0, before.1 != 0 && before.1 != life)
+        let reborn = was != 0 && was != life;
+        if reborn {
+            watched.reborn = Some(watched.heard);
+        }
+        (!was_alive, reborn)
     };
     if returned {
         host.inner.observer.on_node(node, true);
