@@ -256,12 +256,15 @@ impl Cluster {
     pub fn claim_disk(&self, number: NodeNo) -> bool {
         let voters = self.voters();
         self.forget_losses(&voters);
+        let running = self.nodes().into_iter().filter_map(|number| self.node(number));
+        let open: BTreeSet<u64> = running.flat_map(|node| node.probe().replicas).map(|replica| replica.group.0).collect();
         let mut members = lock(&self.members);
         let voted_in: BTreeSet<u64> =
             voters.iter().filter(|(_, voters)| voters.contains(&number)).map(|(group, _)| *group).collect();
         let is_whole = members.values().all(|member| member.lost.is_none() && !member.distrusted);
-        // The catalog and every bucket.
-        let is_known = voters.len() as u32 > self.plan.buckets();
+        // The catalog and every bucket, those of tables that makers made as well: one that is just being founded could lose all its voters
+        // one after the other, and would keep them from coming back.
+        let is_known = voters.len() as u32 > self.plan.buckets() && open.iter().all(|group| voters.contains_key(group));
         if !(is_whole && is_known || self.plan.environment.unrecoverable) {
             return false;
         }
