@@ -60,6 +60,8 @@ pub(crate) struct GroupInner {
     /// Milliseconds after `born` of the last proposal or barrier; 0 = never.
     active_at_ms: AtomicU64,
     pub elections: Elections,
+    /// The term of a leadership that was offered to another replica, which did not take it; 0 = none.
+    refused_term: AtomicU64,
     born: Instant,
     asleep: AtomicBool,
 }
@@ -88,6 +90,7 @@ impl Group {
             leadership: Mutex::default(),
             active_at_ms: AtomicU64::new(0),
             elections: Elections::default(),
+            refused_term: AtomicU64::new(0),
             born: Instant::now(),
             asleep: AtomicBool::new(true),
         };
@@ -277,7 +280,8 @@ impl Group {
         Ok(())
     }
 
-    /// Asks the most up-to-date other voter (or `to`) to take over. Ends when it has, or with `Timeout`.
+    /// Asks the most up-to-date other voter (or `to`) to take over. Ends when it has, or with `Timeout`; then somebody else is elected,
+    /// because openraft does not take the offer back: this leader appends nothing more.
     pub async fn transfer_leader(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), GroupError> {
         let me = self.inner.me;
         let target = to.or_else(|| {
@@ -289,13 +293,17 @@ impl Group {
         });
         let Some(target) = target else { return Err(self.not_leader()) };
         self.inner.stir();
+        let term = self.inner.term();
         self.inner.raft.trigger().transfer_leader(target).await.map_err(|fatal| self.stopped(&fatal))?;
         let moved = async {
             while self.inner.metrics().current_leader == Some(me) {
                 time::sleep(POLL).await;
             }
         };
-        time::timeout(timeout, moved).await.map_err(|_| self.timed_out(timeout))
+        time::timeout(timeout, moved).await.map_err(|_| {
+            self.inner.refused_term.store(term, Ordering::SeqCst);
+            self.timed_out(timeout)
+        })
     }
 
     /// Adds a replica that receives the log but does not vote.
@@ -433,6 +441,12 @@ impl GroupInner {
             reached!("leader_doubted");
             self.elections.doubt(self.term());
         }
+    }
+
+    /// It leads, and must not any more: the others have to be told that they need an election.
+    pub fn leads_in_vain(&self) -> bool {
+        let refused_term = self.refused_term.load(Ordering::SeqCst);
+        refused_term > 0 && self.believed_leader() == Some(self.me) && refused_term == self.term() && !mutant!("M18")
     }
 
     pub fn doubts_leader(&self) -> bool {

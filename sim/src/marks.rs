@@ -17,6 +17,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("duplicate_in_flight", ""),
     ("group_failed", ""),
     ("group_slept", ""),
+    ("hand_over_refused", "needs a follower that cannot be reached for as long as a hand-over lasts; seen in some sweeps only"),
     ("journal_file_recycled", ""),
     ("journal_rolled", ""),
     ("kv_folded_from_journal", ""),

@@ -73,6 +73,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("M15", "a change of the catalog that is proposed again is done again", &["catalog", "I9"]),
     mutant("M16", "replicas of a dropped table stay", &["liveness"]),
     mutant("M17", "a leader is trusted for a message of its node's former life", &["liveness"]),
+    mutant("M18", "a leader that could not hand over keeps its leadership, without appending", &["liveness"]),
     mutant("W01", "writer state is missing in the snapshot", &["I7", "I13"]),
     mutant("W03", "only the last sequence is remembered", &["I7"]),
     mutant("W05", "the sequence does not wrap: tablet's unit tests", &[]),

@@ -54,6 +54,11 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "liveness: frozen while another was elected and wiped, a node then read what that one had sent before, and trusted it for ever",
     },
     Regression {
+        name: "seed-69-60",
+        plan: include_str!("../plans/seed-69-60.json"),
+        story: "liveness: a leader was asked to hand over and the other did not hear of it; it led on and appended nothing more",
+    },
+    Regression {
         name: "seed-265-60",
         plan: include_str!("../plans/seed-265-60.json"),
         story: "I5: committed above last while a snapshot was being installed on a slow disk; the figures came from two places",

@@ -5,7 +5,8 @@
 //! that does not lead (any more) knows a leader of a newer term, of which the same holds, or none, and then it campaigns. It may not win, its
 //! log may be the shorter one; so a leader that campaigns, was restarted, or whose replica failed, is *doubted*: who doubts
 //! campaigns too. A leader that is known from hearsay only (the last vote before a restart, an answer of a third node) is asked: its node
-//! may have been wiped since, and then nobody would ever say that the group has no leader.
+//! may have been wiped since, and then nobody would ever say that the group has no leader. And a leader that offered its leadership to
+//! one that did not take it appends nothing more: it tells the others to doubt it.
 //!
 //! Attempts are questions (pre-votes) first, so one that comes too early costs a message. They are spread: by chance, by a
 //! limit per round, and further apart the longer they come to nothing.
@@ -51,6 +52,13 @@ async fn round(host: &Host) -> bool {
             && group.inner.elections.start_asking(term)
         {
             spawn(ask_leader(host.clone(), group.clone(), leader, term));
+        }
+        if group.inner.leads_in_vain() {
+            reached!("hand_over_refused");
+            let (voters, _) = group.members();
+            let others = voters.into_iter().filter(|voter| *voter != group.inner.me);
+            others.for_each(|voter| network::send_wake(&*host.inner.transport, group.id(), voter));
+            continue;
         }
         if !is_needed(host, &group) {
             group.inner.elections.rest();
