@@ -61,7 +61,7 @@ pub const CREATE_TABLE_WAIT: Duration = Duration::from_secs(20);
 pub const CATALOG_PROPOSE_WAIT: Duration = Duration::from_secs(10);
 /// GetMetadata of a table that this node does not know waits this long for the newest catalog, before the client asks elsewhere.
 pub const METADATA_PROOF_WAIT: Duration = Duration::from_secs(1);
-/// An admin read waits this long for an up-to-date catalog, then answers from the local one.
+/// An admin read waits this long for the newest catalog, then answers with what this node's copy holds; see `handlers::find_in_catalog`.
 pub const CATALOG_BARRIER_WAIT: Duration = Duration::from_millis(500);
 
 /// Projections remembered per node.
