@@ -321,14 +321,20 @@ impl Group {
 
     /// Follows openraft's metrics and tells every change; ends when the replica does. True if it failed.
     pub(crate) async fn watch(&self, observer: &dyn HostObserver) -> bool {
-        // Changes with every entry: looked at only while a new leader waits for its first one.
+        // Changes with every entry: waited for only while a new leader waits for its first one.
         let mut all: WatchReceiverOf<Types, RaftMetrics<Types>> = self.inner.raft.metrics();
         let mut server: WatchReceiverOf<Types, RaftServerMetrics<Types>> = self.inner.raft.server_metrics();
         let now = loop {
-            let now = leadership_of(&server.borrow_and_update(), &all.borrow_and_update());
+            let (now, is_moving) = {
+                let (server, all) = (server.borrow_and_update(), all.borrow_and_update());
+                let now = leadership_of(&all);
+                let is_entering = all.state == ServerState::Leader && !now.ready;
+                // openraft sets `server` a moment before `all`.
+                let is_torn = (&server.vote, server.state, server.current_leader) != (&all.vote, all.state, all.current_leader);
+                (now, is_entering || is_torn)
+            };
             self.tell(observer, now);
-            let entering = server.borrow_watched().state == ServerState::Leader && !now.ready;
-            let changed = if entering { all.changed().await.is_ok() } else { server.changed().await.is_ok() };
+            let changed = if is_moving { all.changed().await.is_ok() } else { server.changed().await.is_ok() };
             if !changed {
                 break now;
             }
@@ -379,6 +385,8 @@ impl Group {
         self.inner.closing.store(true, Ordering::SeqCst);
         // It may have failed already.
         _ = self.inner.raft.shutdown().await;
+        // The task of its machine may outlive it, and would take entries of a log that is dropped for applied.
+        self.inner.shared.end();
     }
 
     /// Takes `node` out of the group, voter or learner. Its vote counts no more once this has returned.
@@ -463,7 +471,7 @@ impl GroupInner {
     }
 
     fn term(&self) -> u64 {
-        self.raft.server_metrics().borrow_watched().vote.leader_id.term
+        self.raft.metrics().borrow_watched().current_term
     }
 
     pub fn is_voter(&self) -> bool {
@@ -472,7 +480,7 @@ impl GroupInner {
 
     /// The leader that this replica knows, if it still is one as far as this node can tell.
     pub fn believed_leader(&self) -> Option<NodeId> {
-        let metrics = self.raft.server_metrics();
+        let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         // A restarted node may be named by its own old vote.
         metrics.current_leader.filter(|leader| *leader != self.me || metrics.state == ServerState::Leader)
@@ -496,10 +504,10 @@ impl GroupInner {
     }
 }
 
-/// `all` may be older or newer than `server`.
-fn leadership_of(server: &RaftServerMetrics<Types>, all: &RaftMetrics<Types>) -> Leadership {
-    let term = server.vote.leader_id.term;
-    let applied_term = all.last_applied.as_ref().map(|id| id.leader_id.term);
-    let ready = server.state == ServerState::Leader && applied_term == Some(term);
-    Leadership { term, leader: server.current_leader, ready }
+/// Term and leader are of one vote, which may still be on its way to the disk: `vote` is the last one that is there.
+fn leadership_of(metrics: &RaftMetrics<Types>) -> Leadership {
+    let term = metrics.current_term;
+    let applied_term = metrics.last_applied.as_ref().map(|id| id.leader_id.term);
+    let ready = metrics.state == ServerState::Leader && applied_term == Some(term);
+    Leadership { term, leader: metrics.current_leader, ready }
 }

@@ -4,7 +4,10 @@
 pub const MARKS: &[(&str, &str)] = &[
     ("append_overtaken", "needs one append to overtake another of the same leader; seen in some sweeps only"),
     ("append_stale", ""),
-    ("append_waited_for_install", ""),
+    (
+        "append_waited_for_install",
+        "needs the append of a second leader while a snapshot is being stored: unit test of the log store",
+    ),
     ("applied_stale_base", ""),
     ("applied_stale_term", "needs two leaderships of a node in two terms with entries of the first still under way"),
     ("bucket_stranded", ""),

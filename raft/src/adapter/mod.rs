@@ -14,7 +14,7 @@ use crate::env::runtime::sync::Notify;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 openraft::declare_raft_types!(
     /// One group's types.
@@ -38,7 +38,7 @@ pub struct Shared {
     pub wanted_from: AtomicU64,
     /// A snapshot is on its way into the machine: the log has a hole until it is there.
     pub installing: AtomicBool,
-    /// The machine or its snapshots are broken; openraft is about to stop.
+    /// The machine, its snapshots or its log are broken and openraft is about to stop, or it has been stopped.
     pub broken: AtomicBool,
     /// Told after `installing` or `broken` changed.
     pub installed: Notify,
@@ -52,6 +52,14 @@ impl Default for Shared {
             broken: AtomicBool::new(false),
             installed: Notify::new(),
         }
+    }
+}
+
+impl Shared {
+    /// Nothing is read or applied any more; whoever waits for it learns that.
+    pub fn end(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+        self.installed.notify_waiters();
     }
 }
 

@@ -185,3 +185,7 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

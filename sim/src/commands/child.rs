@@ -32,7 +32,7 @@ pub struct Child {
 pub fn run(child: &Child) -> anyhow::Result<ExitCode> {
     start_log();
     let plan: Plan = match &child.plan {
-        Some(path) => serde_json::from_slice(&fs::read(path)?)?,
+        Some(path) => Plan::read(path).map_err(anyhow::Error::msg)?,
         None => generate(child.seed, child.seconds),
     };
     fs::write(child.out.join(parent::PLAN), serde_json::to_string_pretty(&plan)?)?;

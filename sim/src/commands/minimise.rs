@@ -99,8 +99,7 @@ impl Which {
         let Some(path) = self.plan.as_deref().map(plan_file) else {
             return Ok(generate(self.seed.expect("clap demands a seed where there is no plan"), self.seconds));
         };
-        let text = fs::read(&path).map_err(|error| anyhow::anyhow!("read plan {}: {error}", path.display()))?;
-        serde_json::from_slice(&text).map_err(|error| anyhow::anyhow!("plan {}: {error}", path.display()))
+        Plan::read(&path).map_err(anyhow::Error::msg)
     }
 }
 

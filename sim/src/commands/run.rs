@@ -114,8 +114,7 @@ pub fn sweep(sweep: &Sweep) -> anyhow::Result<ExitCode> {
 pub fn replay(replay: Replay) -> anyhow::Result<ExitCode> {
     let _lock = lock(&replay.out)?;
     let path = plan_file(&replay.plan);
-    let plan = fs::read(&path).map_err(|error| anyhow::anyhow!("read plan {}: {error}", path.display()))?;
-    let plan: Plan = serde_json::from_slice(&plan).map_err(|error| anyhow::anyhow!("plan {}: {error}", path.display()))?;
+    let plan = Plan::read(&path).map_err(anyhow::Error::msg)?;
     let seconds = (plan.heal_at_ms + plan.calm_ms) / 1000;
     let task = Task { seed: plan.seed, seconds, plan: Some(path) };
     let job = Job { tasks: vec![task], twice: true, jobs: 1, out: replay.out, mutant: replay.mutant, ..Job::default() };
@@ -137,7 +136,7 @@ fn regressions(out: &Path) -> anyhow::Result<Vec<Task>> {
     let task = |known: &Regression| {
         let path = dir.join(format!("{}.json", known.name));
         fs::write(&path, known.plan)?;
-        let plan: Plan = serde_json::from_str(known.plan)?;
+        let plan = Plan::parse(known.plan.as_bytes()).map_err(anyhow::Error::msg)?;
         Ok(Task { seed: plan.seed, seconds: (plan.heal_at_ms + plan.calm_ms) / 1000, plan: Some(path) })
     };
     REGRESSIONS.iter().map(task).collect()

@@ -169,6 +169,12 @@ enum Recipe {
     ResetLinks,
     /// Leaders are asked to hand over, in good times and bad.
     HandOver,
+    /// What somebody has missed is on its way to a slow disk when power goes there, or when the leader dies that sent it.
+    SlowCatchUp,
+    /// A leader comes back with an empty disk while others still have what it said before.
+    LeaderReborn,
+    /// The leader of the catalog cannot read what somebody has missed.
+    CatalogUnreadable,
 }
 
 /// How seldom these have an effect: a full disk hurts only who needs more room just then.
@@ -176,12 +182,12 @@ fn emphasis(recipe: Recipe) -> u64 {
     match recipe {
         Recipe::SlowThenPower | Recipe::BadLinks | Recipe::RottenDisk | Recipe::Misdirected => 3,
         Recipe::PowerOne | Recipe::PowerLeader | Recipe::PowerAll | Recipe::FullDisk | Recipe::FailReads => 2,
-        Recipe::OneWay | Recipe::SlowLink | Recipe::ResetLinks | Recipe::ClientsCut => 2,
+        Recipe::OneWay | Recipe::SlowLink | Recipe::ResetLinks | Recipe::ClientsCut | Recipe::HandOver => 2,
         _ => 1,
     }
 }
 
-const RECIPES: [Recipe; 32] = [
+const RECIPES: [Recipe; 35] = [
     Recipe::CrashOne,
     Recipe::CrashLeader,
     Recipe::PowerOne,
@@ -214,6 +220,9 @@ const RECIPES: [Recipe; 32] = [
     Recipe::SlowLink,
     Recipe::ResetLinks,
     Recipe::HandOver,
+    Recipe::SlowCatchUp,
+    Recipe::LeaderReborn,
+    Recipe::CatalogUnreadable,
 ];
 
 impl Recipes {
@@ -296,7 +305,33 @@ impl Recipes {
             Recipe::HandOver => {
                 let again = draws.between(200, 2_000);
                 let then = if draws.chance(500) { Fault::HandOver(bucket) } else { Fault::Crash(leader) };
+                if draws.chance(500) {
+                    // Its offer is lost, and it is back before anybody misses it.
+                    let mute = Fault::Mute(Target::LeaderOf(bucket));
+                    return vec![(0, draws.between(50, 600), mute), (20, 0, Fault::HandOver(bucket))];
+                }
                 vec![(0, 0, Fault::HandOver(bucket)), (again, draws.between(10, 2_000), then)]
+            }
+            Recipe::SlowCatchUp => {
+                let (behind, away) = (node(), draws.between(2_000, 8_000));
+                let slow = Fault::SlowDisk { target: behind, ms: draws.between(50, 500) };
+                let end = if draws.chance(500) { Fault::PowerLoss(behind) } else { Fault::Crash(leader) };
+                vec![(0, away, Fault::Isolate(behind)), (away - 50, 1_500, slow), (away + draws.between(100, 1_400), short, end)]
+            }
+            Recipe::LeaderReborn => {
+                let leader = Target::LeaderOf(bucket);
+                let (late, gone) = match draws.below(4) {
+                    // The one that dies is another, elected in its place.
+                    0 | 1 => (Fault::Pause(leader), draws.between(1_500, 3_000)),
+                    2 => (Fault::Pause(follower), draws.between(100, 2_000)),
+                    _ => (Fault::SlowDisk { target: Target::All, ms: draws.between(200, 1_000) }, draws.between(100, 2_000)),
+                };
+                vec![(0, gone + draws.between(300, 3_000), late), (gone, draws.between(10, 500), Fault::Wipe(leader))]
+            }
+            Recipe::CatalogUnreadable => {
+                let away = draws.between(1_000, 6_000);
+                let unreadable = Fault::FailReads { target: Target::Coordinator, per_mille: draws.between(100, 900) };
+                vec![(0, away, Fault::Isolate(node())), (away - 50, 2_000, unreadable)]
             }
             Recipe::Wiped => vec![(0, long, Fault::Wipe(any))],
             Recipe::WipedThenLead => {

@@ -1,5 +1,6 @@
 //! What will happen in a run, as data: made from a seed, saved, edited, replayed.
 
+mod file;
 mod generate;
 mod keyed;
 
