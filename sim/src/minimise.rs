@@ -17,6 +17,8 @@ const SPANS: u64 = 16;
 /// Spans are not cut finer than this.
 const SPAN_MS_MIN: u64 = 100;
 const CALM_MS_MIN: u64 = 500;
+/// Groups have leaders by then.
+const FIRST_ACTION_MS: u64 = 1_000;
 
 /// The smallest plan found; `plan` itself if nothing can go.
 pub fn minimise(plan: Plan, judge: &mut Judge<'_>) -> Plan {
@@ -24,6 +26,7 @@ pub fn minimise(plan: Plan, judge: &mut Judge<'_>) -> Plan {
     for _ in 0..ROUNDS {
         let before = best.clone();
         shorten(&mut best, judge);
+        leap(&mut best, judge);
         let all = best.actions.clone();
         drop_items(&mut best, all, judge, |plan, actions| plan.actions = actions);
         let all = best.workload.writers.clone();
@@ -75,8 +78,47 @@ fn shorten(best: &mut Plan, judge: &mut Judge<'_>) {
     }
 }
 
-/// ddmin over a list: ever smaller parts are left out, those that are not missed stay out.
+/// Guesses that save many runs where they are right: what happened last is what matters, it could have happened earlier, and one writer is
+/// enough.
+fn leap(best: &mut Plan, judge: &mut Judge<'_>) {
+    let last = |plan: &Plan, count: usize| {
+        let mut plan = plan.clone();
+        plan.actions.drain(..plan.actions.len() - count);
+        plan
+    };
+    let counts = [0, 1, 2, 4, 8].into_iter().filter(|count| *count < best.actions.len());
+    take(best, counts.map(|count| last(best, count)).collect(), judge);
+    let idle_ms = best.actions.first().map_or(0, |action| action.at_ms.saturating_sub(FIRST_ACTION_MS));
+    let earlier = |plan: &Plan, by_ms: u64| {
+        let mut plan = plan.clone();
+        plan.actions.iter_mut().for_each(|action| action.at_ms -= by_ms);
+        plan.heal_at_ms -= by_ms;
+        plan
+    };
+    if idle_ms > 0 {
+        take(best, vec![earlier(best, idle_ms), earlier(best, idle_ms / 2)], judge);
+    }
+    let (logs, keyed) = (best.workload.writers.len(), best.workload.keyed_writers.len());
+    if logs + keyed > 1 {
+        let only = |writer: usize| {
+            let mut plan = best.clone();
+            let Workload { writers, keyed_writers, .. } = &mut plan.workload;
+            *writers = writers.drain(..).enumerate().filter(|(at, _)| *at == writer).map(|(_, one)| one).collect();
+            *keyed_writers =
+                keyed_writers.drain(..).enumerate().filter(|(at, _)| logs + at == writer).map(|(_, one)| one).collect();
+            plan
+        };
+        take(best, (0..logs + keyed).map(only).collect(), judge);
+    }
+}
+
+/// ddmin over a list: all are left out, then ever smaller parts; those that are not missed stay out.
 fn drop_items<T: Clone>(best: &mut Plan, mut items: Vec<T>, judge: &mut Judge<'_>, put: impl Fn(&mut Plan, Vec<T>)) {
+    let mut none = best.clone();
+    put(&mut none, Vec::new());
+    if items.is_empty() || take(best, vec![none], judge) {
+        return;
+    }
     let mut parts = 2;
     while !items.is_empty() {
         let size = items.len().div_ceil(parts.min(items.len()));
@@ -110,22 +152,21 @@ fn narrow_spans(best: &mut Plan, judge: &mut Judge<'_>) {
             spans = (0..end).step_by(step as usize).map(|from| (from, from + step)).collect();
         }
         loop {
-            let before = spans.len();
             // No spans would mean no limit.
             let keep_one = |plan: &mut Plan, spans: Vec<(u64, u64)>| {
                 *spans_mut(plan, writer) = if spans.is_empty() { vec![(0, 1)] } else { spans };
             };
-            drop_items(best, spans.clone(), judge, keep_one);
+            let before = best.clone();
+            drop_items(best, spans, judge, keep_one);
             let kept = spans_mut(best, writer).clone();
-            let halves = kept.iter().filter(|(from, to)| to - from > SPAN_MS_MIN).flat_map(|(from, to)| {
-                let middle = (from + to) / 2;
-                [(*from, middle), (middle, *to)]
-            });
-            let halves: Vec<(u64, u64)> = halves.collect();
-            if kept.is_empty() || halves.is_empty() || halves.len() > 2 * before {
+            if *best == before || kept.iter().all(|(from, to)| to - from <= SPAN_MS_MIN) {
                 break;
             }
-            spans = halves;
+            let halves = |(from, to): &(u64, u64)| match (from + to) / 2 {
+                middle if to - from > SPAN_MS_MIN => vec![(*from, middle), (middle, *to)],
+                _ => vec![(*from, *to)],
+            };
+            spans = kept.iter().flat_map(halves).collect();
         }
     }
 }
