@@ -17,6 +17,7 @@ const SPANS: u64 = 16;
 /// Spans are not cut finer than this.
 const SPAN_MS_MIN: u64 = 100;
 const CALM_MS_MIN: u64 = 500;
+const PAUSE_MS_MAX: u64 = 10_000;
 /// Groups have leaders by then.
 const FIRST_ACTION_MS: u64 = 1_000;
 
@@ -78,8 +79,8 @@ fn shorten(best: &mut Plan, judge: &mut Judge<'_>) {
     }
 }
 
-/// Guesses that save many runs where they are right: what happened last is what matters, it could have happened earlier, and one writer is
-/// enough.
+/// Guesses that save many runs where they are right: what happened last is what matters, it could have happened earlier, one writer is
+/// enough, and it may be slow.
 fn leap(best: &mut Plan, judge: &mut Judge<'_>) {
     let last = |plan: &Plan, count: usize| {
         let mut plan = plan.clone();
@@ -110,6 +111,19 @@ fn leap(best: &mut Plan, judge: &mut Judge<'_>) {
         };
         take(best, (0..logs + keyed).map(only).collect(), judge);
     }
+    let slower = |times: u64| {
+        let mut plan = best.clone();
+        let Workload { writers, keyed_writers, .. } = &mut plan.workload;
+        let keyed = keyed_writers.iter_mut().map(|writer| &mut writer.pause_ms);
+        writers.iter_mut().map(|writer| &mut writer.pause_ms).chain(keyed).for_each(|pause_ms| *pause_ms *= times);
+        plan
+    };
+    let slow_enough = |plan: &Plan| {
+        let Workload { writers, keyed_writers, .. } = &plan.workload;
+        let mut pauses = writers.iter().map(|writer| writer.pause_ms).chain(keyed_writers.iter().map(|writer| writer.pause_ms));
+        pauses.all(|pause_ms| pause_ms <= PAUSE_MS_MAX)
+    };
+    take(best, [16, 8, 4, 2].map(slower).into_iter().filter(slow_enough).collect(), judge);
 }
 
 /// ddmin over a list: all are left out, then ever smaller parts; those that are not missed stay out.

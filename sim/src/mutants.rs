@@ -15,7 +15,7 @@ const fn mutant(id: &'static str, what: &'static str, expected: &'static [&'stat
 /// All of them, by id.
 pub const MUTANTS: &[Mutant] = &[
     mutant("R01", "an append is told durable before the sync", &["I1", "I2", "I6", "I7", "panic"]),
-    mutant("R02", "the directory entry of a new file is not synced", &["I1", "I2", "I6", "protocol"]),
+    mutant("R02", "the directory entry of a new file is not synced", &["I1", "I2", "I6", "protocol", "panic"]),
     mutant("R03", "a vote is written, not synced", &["I10", "I2", "I1"]),
     mutant("R05", "truncation leaves one entry too many", &["I2", "I3", "panic", "protocol"]),
     mutant("R07", "truncation is not written: changes nothing, the next append at that place says it too", &[]),
@@ -71,7 +71,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "M12",
         "wiped nodes that find no cluster found one, though they were told to come back",
-        &["catalog", "I1", "I2", "I7", "protocol"],
+        &["catalog", "I1", "I2", "I7", "protocol", "panic"],
     ),
     mutant("M13", "a node says that there is no such table because it does not know of it yet", &["catalog"]),
     mutant("M14", "a node goes on without its replica of the catalog", &["liveness", "catalog"]),
