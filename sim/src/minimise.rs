@@ -335,6 +335,21 @@ mod tests {
         assert!(small.heal_at_ms < plan.heal_at_ms && runs < 400, "{runs} runs");
     }
 
+    /// A budget may run out in the middle of any part.
+    #[test]
+    fn it_ends_wherever_time_is_up() {
+        let seed = (1..200).find(|seed| is_red(&generate(*seed, 60))).expect("such a plan is drawn");
+        let plan = generate(seed, 60);
+        for limit in 0..150 {
+            let mut runs = 0;
+            let small = minimise(plan.clone(), &mut |plans: &[Plan]| {
+                runs += plans.len();
+                plans.iter().position(is_red).filter(|_| runs < limit)
+            });
+            assert!(is_red(&small), "after {limit} runs");
+        }
+    }
+
     fn is_red(plan: &Plan) -> bool {
         let first = plan.actions.iter().position(|action| matches!(action.fault, Fault::PowerLoss(_)));
         let later = |first: usize| plan.actions[first..].iter().any(|action| matches!(action.fault, Fault::Split(_)));

@@ -44,8 +44,8 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "protocol: a node that had just joined named a leader whose registration its catalog had not reached yet",
     },
     Regression {
-        name: "seed-164-60",
-        plan: include_str!("../plans/seed-164-60.json"),
+        name: "seed-16-60",
+        plan: include_str!("../plans/seed-16-60.json"),
         story: "liveness: an append waited on a slow disk while its leader was wiped; then it ended the doubt in that leader for ever",
     },
     Regression {
