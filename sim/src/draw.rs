@@ -32,6 +32,7 @@ pub enum Stream {
     LateSwarm = 20,
     Asker = 21,
     Maker = 22,
+    PowerMoment = 23,
 }
 
 /// The root of all randomness of a run.

@@ -36,6 +36,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant("R22", "the members in a snapshot are ignored when it is installed", &["I13", "liveness", "I1", "I10", "panic"]),
     mutant("R23", "a snapshot that is not needed is acknowledged before the log up to it is on disk", &["panic", "I1", "I2"]),
+    mutant("R24", "a snapshot is taken although pieces of what readers need are missing", &["I13", "I3", "liveness"]),
     mutant("L01", "the watermark is one too high", &["I6", "I3"]),
     mutant("L03", "a fetch is not capped at the watermark", &["I6", "I2"]),
     mutant("L04", "the base offset is taken from the applied end, not from the pending tail", &["I7", "I2", "I3", "liveness"]),

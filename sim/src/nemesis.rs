@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::disk::DiskCounts;
+use crate::draw::{Draws, Stream};
 use crate::history::{Event, NodeNo, Replica};
 use crate::network::LinkCounts;
 use crate::plan::{Fault, Plan, Target};
@@ -10,7 +11,7 @@ use crate::workload::Shared;
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
 use madsim::net::NetSim;
-use madsim::task::NodeId as SimNodeId;
+use madsim::task::{JoinHandle, NodeId as SimNodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,8 @@ struct Active {
     before: LinkCounts,
     disks_before: DiskCounts,
     unknown_before: u64,
+    /// Waits for the moment to strike.
+    lurking: Vec<JoinHandle<()>>,
 }
 
 impl Nemesis {
@@ -80,10 +83,14 @@ impl Nemesis {
         let disks_before = self.disk_counts(&nodes);
         let (before, unknown_before) = (self.cluster.links.counts(), self.recorder.unknown());
         let (links, clogs) = (Vec::new(), Vec::new());
-        let mut active = Active { fault, nodes, links, clogs, before, disks_before, unknown_before };
+        let lurking = Vec::new();
+        let mut active = Active { fault, nodes, links, clogs, before, disks_before, unknown_before, lurking };
         let links = &self.cluster.links;
         match fault {
             Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) => self.take_down(index, &active),
+            Fault::PowerAtRename { ms_max, .. } => {
+                active.lurking = active.nodes.iter().map(|node| self.lurk(index, *node, ms_max)).collect();
+            }
             Fault::Pause(_) => self.freeze(index, &active),
             Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) | Fault::Split(_) => {
                 active.links = self.links_of(fault, &active.nodes);
@@ -156,6 +163,10 @@ impl Nemesis {
         match active.fault {
             // Counted when they began.
             Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Stop(_) | Fault::Wipe(_) => self.let_up(index, &active),
+            Fault::PowerAtRename { .. } => {
+                active.lurking.iter().for_each(JoinHandle::abort);
+                self.let_up(index, &active);
+            }
             Fault::Pause(_) => self.thaw(index, &active),
             Fault::Isolate(_) | Fault::Mute(_) | Fault::Deaf(_) | Fault::Split(_) => {
                 active.links.iter().for_each(|(from, to)| links.mend(*from, *to));
@@ -298,6 +309,18 @@ impl Nemesis {
         });
     }
 
+    fn lurk(&self, index: usize, node: NodeNo, ms_max: u64) -> JoinHandle<()> {
+        let (cluster, recorder) = (self.cluster.clone(), self.recorder.clone());
+        let kind = self.plan.actions[index].fault.kind();
+        let draws = Draws::new(self.plan.seed).source(Stream::PowerMoment, index as u64);
+        madsim::task::spawn(async move {
+            cluster.disk(node).moved().await;
+            time::sleep(Duration::from_millis(draws.between(0, ms_max))).await;
+            cluster.hold(node, index);
+            cut_power(&cluster, &recorder, node, kind);
+        })
+    }
+
     fn take_down(&mut self, index: usize, active: &Active) {
         for node in &active.nodes {
             self.cluster.hold(*node, index);
@@ -310,14 +333,7 @@ impl Nemesis {
                     }
                 }
                 Fault::PowerLoss(_) => {
-                    let loss = self.cluster.lose_power(*node);
-                    self.recorder.note(format!("n{node} lost power: {loss:?}"));
-                    if loss.lost_sectors + loss.lost_names > 0 {
-                        self.recorder.effective(active.fault.kind());
-                    }
-                    if loss.torn_files > 0 {
-                        self.recorder.effective("torn-file");
-                    }
+                    cut_power(&self.cluster, &self.recorder, *node, active.fault.kind());
                 }
                 _ => {
                     if self.cluster.crash(*node) {
@@ -430,5 +446,16 @@ impl Nemesis {
             self.cluster.disk(*node).change_faults(|faults| struck |= change(faults));
         }
         struck
+    }
+}
+
+fn cut_power(cluster: &Cluster, recorder: &Recorder, node: NodeNo, kind: &'static str) {
+    let loss = cluster.lose_power(node);
+    recorder.note(format!("n{node} lost power: {loss:?}"));
+    if loss.lost_sectors + loss.lost_names > 0 {
+        recorder.effective(kind);
+    }
+    if loss.torn_files > 0 {
+        recorder.effective("torn-file");
     }
 }

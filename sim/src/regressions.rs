@@ -64,6 +64,11 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "liveness: a leader whose offer was lost told the others to elect, and then refused the vote that they needed",
     },
     Regression {
+        name: "seed-80-60",
+        plan: include_str!("../plans/seed-80-60.json"),
+        story: "I13: pieces of a snapshot came twice and late, one pushed the others out, and the rest was taken for all of it",
+    },
+    Regression {
         name: "seed-69-60",
         plan: include_str!("../plans/seed-69-60.json"),
         story: "liveness: a leader was asked to hand over and the other did not hear of it; it led on and appended nothing more",

@@ -109,7 +109,8 @@ impl Peer {
         let last = meta.last_log_id.as_ref().map_or(0, |last| last.index + 1);
         let log = self.network.journal.group(self.network.group);
         let wanted = self.network.shared.wanted_from.load(Ordering::SeqCst);
-        let mut from = log.retained_from.max(wanted).max(1);
+        let first = log.retained_from.max(wanted).max(1);
+        let mut from = first;
         while from <= last {
             let entries = self.network.journal.read(self.network.group, from..last + 1, SNAPSHOT_CHUNK_BYTES).await;
             let entries = entries.map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
@@ -119,6 +120,7 @@ impl Peer {
         let message = SnapshotMessage {
             vote,
             last: meta.last_log_id.as_ref().map(super::codec::to_ours),
+            first,
             membership: encode(&meta.last_membership).to_vec(),
             state: snapshot.snapshot.state.to_vec(),
         };
@@ -131,6 +133,8 @@ impl Peer {
 struct SnapshotMessage {
     vote: RaftVote,
     last: Option<crate::types::LogId>,
+    /// Entries from here up to `last` came before it; above `last`: none had to.
+    first: u64,
     membership: Vec<u8>,
     state: Vec<u8>,
 }
@@ -352,6 +356,12 @@ impl Inbox {
         let last = message.last.ok_or("a snapshot of nothing")?;
         if retained.last().is_some_and(|entry| entry.id != last) {
             return Err(format!("retained entries end at {}, the snapshot at {last}", retained.last().expect("just seen").id));
+        }
+        // A repeated or late piece may have pushed others out; readers would miss them here for ever.
+        let held = retained.first().map_or(last.index + 1, |entry| entry.id.index);
+        if held > message.first && message.first <= last.index && !mutant!("R24") {
+            reached!("snapshot_pieces_missing");
+            return Err(format!("retained entries begin at {held}, the snapshot's at {}: send them again", message.first));
         }
         let waits = !mutant!("R23");
         let passed = if waits { follows(raft, &message.vote, last).await? } else { None };

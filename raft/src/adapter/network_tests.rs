@@ -90,6 +90,41 @@ fn append(from: u64, to: u64) -> Bytes {
     encode_append(request).concat().into()
 }
 
+/// Without a state; entries from `first` on should have come before it.
+fn snapshot(group: &Group, last: LogId, first: u64) -> Bytes {
+    let membership = encode(group.inner.metrics().membership_config.as_ref()).to_vec();
+    encode(&SnapshotMessage { vote: vote_of_leader(), last: Some(last), first, membership, state: Vec::new() })
+}
+
+/// A piece of what comes ahead of a snapshot.
+fn piece(from: u64, to: u64) -> Bytes {
+    let entry = |index| JournalEntry { id: LogId { term: 1, index }, kind: 1, payload: Bytes::from_static(b"x") };
+    encode_entries((from..to).map(entry).collect()).concat().into()
+}
+
+#[test]
+fn a_snapshot_is_not_taken_without_the_entries_that_readers_need() {
+    block_on(async {
+        let (host, group) = follower().await;
+        let last = LogId { term: 1, index: 6 };
+        // The second piece comes again before the first, which pushes it out, comes again.
+        for (from, to) in [(1, 4), (4, 7), (1, 2), (4, 7)] {
+            group.serve(1, false, SNAPSHOT_ENTRIES, piece(from, to)).await.unwrap();
+        }
+        let refused = group.serve(1, false, SNAPSHOT, snapshot(&group, last, 1)).await.unwrap_err();
+        assert!(refused.contains("retained entries begin at 4, the snapshot's at 1"), "{refused}");
+        // A message that comes again finds nothing held.
+        let refused = group.serve(1, false, SNAPSHOT, snapshot(&group, last, 1)).await.unwrap_err();
+        assert!(refused.contains("retained entries begin at 7"), "{refused}");
+        for (from, to) in [(1, 4), (4, 7)] {
+            group.serve(1, false, SNAPSHOT_ENTRIES, piece(from, to)).await.unwrap();
+        }
+        group.serve(1, false, SNAPSHOT, snapshot(&group, last, 1)).await.unwrap();
+        assert_eq!(group.inner.journal.group(GroupId(7)).retained_from, 1);
+        host.shutdown(false).await;
+    });
+}
+
 #[test]
 fn a_snapshot_that_the_log_has_passed_takes_nothing_back() {
     block_on(async {
@@ -97,9 +132,7 @@ fn a_snapshot_that_the_log_has_passed_takes_nothing_back() {
         let answer = group.serve(1, false, APPEND, append(1, 7)).await.unwrap();
         assert_eq!(decode::<AppendEntriesResponse<Types>>(&answer).unwrap(), AppendEntriesResponse::Success);
         let last = LogId { term: 1, index: 4 };
-        let membership = encode(group.inner.metrics().membership_config.as_ref()).to_vec();
-        let message = SnapshotMessage { vote: vote_of_leader(), last: Some(last), membership, state: Vec::new() };
-        let answer = group.serve(1, false, SNAPSHOT, encode(&message)).await.unwrap();
+        let answer = group.serve(1, false, SNAPSHOT, snapshot(&group, last, 5)).await.unwrap();
         assert_eq!(decode::<SnapshotResponse<Types>>(&answer).unwrap().vote, vote_of_leader());
         let pointers = group.pointers();
         assert_eq!((pointers.snapshot, pointers.committed, pointers.last), (0, 4, 6), "nothing is installed, it is committed");

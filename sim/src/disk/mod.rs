@@ -8,6 +8,7 @@ use crate::draw::{Draws, Source, Stream};
 use bytes::Bytes;
 use content::Content;
 use floss_raft::env::disk::{Disk, DiskFile, DiskFuture};
+use floss_raft::env::runtime::sync::Notify;
 use floss_raft::env::runtime::time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct SimDisk {
 
 struct Shared {
     tree: Mutex<Tree>,
+    /// A file was renamed or removed.
+    moved: Notify,
     latency: Source,
     crash: Source,
     base: Latency,
@@ -133,7 +136,8 @@ impl SimDisk {
     /// An empty disk.
     pub fn new(draws: Draws, node: u64, base: Latency) -> Self {
         let (latency, crash) = (draws.source(Stream::DiskLatency, node), draws.source(Stream::DiskCrash, node));
-        Self { shared: Arc::new(Shared { tree: Mutex::default(), latency, crash, base }), life: 0 }
+        let moved = Notify::new();
+        Self { shared: Arc::new(Shared { tree: Mutex::default(), moved, latency, crash, base }), life: 0 }
     }
 
     /// The process died: nothing is lost, but nothing that it still holds works. Gives the handle for the next one.
@@ -196,6 +200,11 @@ impl SimDisk {
 
     pub fn change_faults(&self, change: impl FnOnce(&mut DiskFaults)) {
         change(&mut lock(&self.shared.tree).faults);
+    }
+
+    /// Returns after the next change of a file's name, in this life or a later one.
+    pub async fn moved(&self) {
+        self.shared.moved.notified().await;
     }
 
     pub fn counts(&self) -> DiskCounts {
@@ -263,6 +272,7 @@ impl Disk for SimDisk {
             let moved = tree.names.remove(from).ok_or_else(|| missing(from))?;
             tree.names.insert(to.to_owned(), moved);
             tree.pending.push(NameChange::Renamed(from.to_owned(), to.to_owned()));
+            self.shared.moved.notify_waiters();
             Ok(())
         })
     }
@@ -272,6 +282,7 @@ impl Disk for SimDisk {
             let mut tree = self.alive(path)?;
             tree.names.remove(path).ok_or_else(|| missing(path))?;
             tree.pending.push(NameChange::Removed(path.to_owned()));
+            self.shared.moved.notify_waiters();
             Ok(())
         })
     }

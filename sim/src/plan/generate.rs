@@ -133,6 +133,8 @@ enum Recipe {
     PowerOne,
     PowerLeader,
     PowerAll,
+    /// Power is lost just when files get other names.
+    PowerAtRename,
     CrashAll,
     StopOne,
     PauseLeader,
@@ -180,19 +182,21 @@ enum Recipe {
 /// How seldom these have an effect: a full disk hurts only who needs more room just then.
 fn emphasis(recipe: Recipe) -> u64 {
     match recipe {
-        Recipe::SlowThenPower | Recipe::BadLinks | Recipe::RottenDisk | Recipe::Misdirected => 3,
+        Recipe::SlowThenPower | Recipe::PowerAtRename | Recipe::BadLinks => 3,
+        Recipe::RottenDisk | Recipe::Misdirected => 3,
         Recipe::PowerOne | Recipe::PowerLeader | Recipe::PowerAll | Recipe::FullDisk | Recipe::FailReads => 2,
         Recipe::OneWay | Recipe::SlowLink | Recipe::ResetLinks | Recipe::ClientsCut | Recipe::HandOver => 2,
         _ => 1,
     }
 }
 
-const RECIPES: [Recipe; 35] = [
+const RECIPES: [Recipe; 36] = [
     Recipe::CrashOne,
     Recipe::CrashLeader,
     Recipe::PowerOne,
     Recipe::PowerLeader,
     Recipe::PowerAll,
+    Recipe::PowerAtRename,
     Recipe::CrashAll,
     Recipe::StopOne,
     Recipe::PauseLeader,
@@ -277,6 +281,15 @@ impl Recipes {
             Recipe::PowerOne => vec![(0, long, Fault::PowerLoss(node()))],
             Recipe::PowerLeader => vec![(0, long, Fault::PowerLoss(leader))],
             Recipe::PowerAll => vec![(0, short, Fault::PowerLoss(Target::All))],
+            Recipe::PowerAtRename => {
+                let until = draws.between(1_000, 6_000);
+                let power = Fault::PowerAtRename { target: any, ms_max: *draws.pick(&[1, 20, 200]) };
+                if draws.chance(500) {
+                    return vec![(0, until, power)];
+                }
+                // Much waits for the disk then.
+                vec![(0, until, Fault::SlowDisk { target: any, ms: draws.between(5, 100) }), (0, until, power)]
+            }
             Recipe::CrashAll => vec![(0, short, Fault::Crash(Target::All)), (short + 300, short, Fault::PowerLoss(Target::All))],
             Recipe::StopOne => vec![(0, long, Fault::Stop(any))],
             Recipe::PauseLeader => vec![(0, draws.between(100, 4_000), Fault::Pause(leader))],
@@ -285,7 +298,13 @@ impl Recipes {
                     0 => bucket,
                     keyed => (self.buckets - 1 - draws.below(keyed)) as u32,
                 };
-                vec![(0, draws.between(3_500, 6_500), Fault::Pause(Target::LeaderOf(bucket)))]
+                let leader = Target::LeaderOf(bucket);
+                if draws.chance(500) {
+                    // It asks whether it still leads, and the answers wait for it while another one is elected.
+                    let late = Fault::SlowLink { target: Target::All, ms_max: draws.between(300, 1_500) };
+                    return vec![(0, 300, late), (280, draws.between(1_500, 3_500), Fault::Pause(leader))];
+                }
+                vec![(0, draws.between(3_500, 6_500), Fault::Pause(leader))]
             }
             Recipe::IsolateLeader => vec![(0, long, Fault::Isolate(leader))],
             Recipe::OneWay => vec![(0, long, if draws.chance(500) { Fault::Mute(any) } else { Fault::Deaf(any) })],
@@ -412,7 +431,7 @@ mod tests {
                 *seeds.entry(kind).or_default() += 1;
             }
         }
-        assert_eq!(seeds.len(), 27, "{seeds:?}");
+        assert_eq!(seeds.len(), 28, "{seeds:?}");
         assert!(seeds.values().all(|count| *count >= 50), "{seeds:?}");
     }
 }

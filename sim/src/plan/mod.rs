@@ -156,6 +156,11 @@ pub enum Fault {
     Crash(Target),
     /// What was not synced is lost, per file.
     PowerLoss(Target),
+    /// As `PowerLoss`, within `ms_max` after it next renames or removes a file; down until the end of the fault.
+    PowerAtRename {
+        target: Target,
+        ms_max: u64,
+    },
     /// Graceful stop.
     Stop(Target),
     /// The process is frozen.
@@ -227,6 +232,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("crash", "kill -9 of a node: the page cache survives"),
     ("power", "power loss of a node: what was not synced is lost, file by file, down to torn sectors"),
     ("power-all", "power loss of all nodes at once"),
+    ("power-at-rename", "power loss of a node just after a file got another name or was removed"),
     ("torn-file", "a power loss that left part of a write"),
     ("stop", "a node is asked to stop and hands its leaderships over"),
     ("pause", "the process is frozen, sometimes longer than its leases"),
@@ -260,6 +266,7 @@ impl Fault {
         match self {
             Self::Crash(target)
             | Self::PowerLoss(target)
+            | Self::PowerAtRename { target, .. }
             | Self::Stop(target)
             | Self::Pause(target)
             | Self::Isolate(target)
@@ -293,6 +300,7 @@ impl Fault {
             Self::Crash(_) => "crash",
             Self::PowerLoss(Target::All) => "power-all",
             Self::PowerLoss(_) => "power",
+            Self::PowerAtRename { .. } => "power-at-rename",
             Self::Stop(_) => "stop",
             Self::Pause(_) => "pause",
             Self::Isolate(_) => "isolate",
