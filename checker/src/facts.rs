@@ -4,7 +4,7 @@ use crate::anomaly::Found;
 use crate::history::{Answer, Bucket, Event, Logged, Numbered, Outcome, Request, Seen, Source, Writer};
 use crate::table::{Batch, Key, Row, Table};
 use crate::verdict::Counts;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One batch of a writer, over all its attempts.
 pub(crate) struct Sent<'a> {
@@ -92,6 +92,7 @@ pub(crate) struct Held<'a> {
 pub(crate) struct Facts<'a> {
     pub tables: BTreeMap<Bucket, &'a Table>,
     pub numbered: BTreeMap<Bucket, Numbered>,
+    pub expiring: BTreeSet<Bucket>,
     pub batches: BTreeMap<(Writer, i64), Sent<'a>>,
     /// By the time of the answer.
     pub fetches: Vec<Fetch<'a>>,
@@ -120,7 +121,8 @@ impl<'a> Facts<'a> {
         let mut asked: BTreeMap<u64, Asked<'a>> = BTreeMap::new();
         for event in events {
             match event {
-                Event::Start { tables, numbered } => {
+                Event::Start { tables, numbered, expiring } => {
+                    facts.expiring.extend(expiring);
                     facts.tables.extend(tables.iter().map(|(bucket, table)| (*bucket, table)));
                     facts.numbered.extend(numbered);
                 }

@@ -9,7 +9,7 @@
 
 use crate::table::{Batch, Change, Key, Row, Table};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::str::FromStr;
@@ -47,6 +47,9 @@ pub enum Event {
         /// Of those whose new rows the server numbers.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         numbered: BTreeMap<Bucket, Numbered>,
+        /// Of those whose old entries go: a whole log may start late, and does not hold what lies below.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        expiring: BTreeSet<Bucket>,
     },
     Invoke {
         at: u64,
@@ -339,7 +342,11 @@ mod tests {
         let logged = Logged { base_offset: 7, digest: Some(u64::MAX), stamps, changes: vec![change] };
         let outcome = |answer| Event::Return { at: 2, op: 1, outcome: Outcome::Ok(answer) };
         let events = vec![
-            Event::Start { tables: [(2, table)].into(), numbered: [(2, Numbered { table: 1, column: 3 })].into() },
+            Event::Start {
+                tables: [(2, table)].into(),
+                numbered: [(2, Numbered { table: 1, column: 3 })].into(),
+                expiring: [4].into(),
+            },
             Event::Invoke { at: 1, op: 1, process: 9, bucket: None, request: Request::Put { writer: 3, sequence: -1, batch } },
             outcome(Answer::Fetched { high_watermark: Some(8), rows: vec![seen] }),
             outcome(Answer::Found { rows: vec![None, Some(row.clone())] }),

@@ -524,17 +524,32 @@ impl Cluster {
 
     /// Everything a replica holds.
     pub async fn dump(&self, number: NodeNo, bucket: BucketNo, replica: &Replica) -> Event {
-        let batches = match (self.node(number), self.table_bucket(bucket)) {
-            (Some(node), Some(table_bucket)) => {
-                let read = time::timeout(READ_PATIENCE, node.read_replica(table_bucket, replica.log_start)).await;
-                read.unwrap_or_else(|_| Err(format!("no answer within {READ_PATIENCE:?}")))
+        let high_watermark = replica.high_watermark;
+        let mut log_start = replica.log_start;
+        loop {
+            let batches = match (self.node(number), self.table_bucket(bucket)) {
+                (Some(node), Some(table_bucket)) => {
+                    let read = time::timeout(READ_PATIENCE, node.read_replica(table_bucket, log_start)).await;
+                    read.unwrap_or_else(|_| Err(format!("no answer within {READ_PATIENCE:?}")))
+                }
+                _ => Err("the node does not run".to_owned()),
+            };
+            // What it began with may expire meanwhile.
+            let start_now = self.log_start(number, bucket).filter(|now| batches.is_err() && *now > log_start);
+            if let Some(start_now) = start_now {
+                log_start = start_now;
+                continue;
             }
-            _ => Err("the node does not run".to_owned()),
-        };
-        let dump = |(base, bytes)| self.dump_batch(bucket, base, bytes);
-        let batches = batches.map(|batches| batches.into_iter().map(dump).collect());
-        let (log_start, high_watermark) = (replica.log_start, replica.high_watermark);
-        Event::Dump { node: number, bucket, log_start, high_watermark, batches }
+            let dump = |(base, bytes)| self.dump_batch(bucket, base, bytes);
+            let batches = batches.map(|batches| batches.into_iter().map(dump).collect());
+            return Event::Dump { node: number, bucket, log_start, high_watermark, batches };
+        }
+    }
+
+    fn log_start(&self, number: NodeNo, bucket: BucketNo) -> Option<i64> {
+        let probe = self.node(number)?.probe();
+        let replicas = probe.replicas.iter().map(|probe| self.replica(probe));
+        replicas.filter(|replica| replica.bucket == Some(bucket)).map(|replica| replica.log_start).next()
     }
 
     fn dump_batch(&self, bucket: BucketNo, base_offset: i64, bytes: bytes::Bytes) -> DumpBatch {

@@ -127,6 +127,15 @@ pub struct DumpBatch {
     pub changes: Vec<Change>,
 }
 
+/// What retention owes, whatever the clocks of this run say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Younger than this, nothing goes.
+    pub kept_ms: u64,
+    /// Older than this, nothing is left at the end.
+    pub gone_ms: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Once, before all others.
@@ -137,6 +146,8 @@ pub enum Event {
         keyed: BTreeMap<BucketNo, Table>,
         /// Of those whose rows the server numbers: the table, and the column.
         numbered: BTreeMap<BucketNo, (usize, usize)>,
+        /// Of those whose old entries go.
+        expiring: BTreeMap<BucketNo, Expiry>,
     },
     /// What a put will be about; before its first send.
     Put {
@@ -283,10 +294,13 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start { nodes, buckets, keyed, numbered } => {
+            Self::Start { nodes, buckets, keyed, numbered, expiring } => {
                 write!(f, "start nodes={nodes} buckets={buckets}")?;
                 keyed.iter().try_for_each(|(bucket, table)| write!(f, " b{bucket}={table:?}"))?;
-                numbered.iter().try_for_each(|(bucket, (_, column))| write!(f, " b{bucket} numbers column {column}"))
+                numbered.iter().try_for_each(|(bucket, (_, column))| write!(f, " b{bucket} numbers column {column}"))?;
+                expiring
+                    .iter()
+                    .try_for_each(|(bucket, expiry)| write!(f, " b{bucket} keeps {} to {} ms", expiry.kept_ms, expiry.gone_ms))
             }
             Self::Put { writer, bucket, sequence, batch } => {
                 write!(f, "put w{writer} b{bucket} #{sequence} columns={:?}", batch.columns)?;

@@ -234,7 +234,7 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
     let mut plan = plan.clone();
     let first = plan.first_bucket(table);
     let count = plan.bucket_count(table) as u32;
-    let Workload { tables, writers, readers, keyed, keyed_writers, lookers, makers } = &mut plan.workload;
+    let Workload { tables, writers, readers, keyed, keyed_writers, lookers, makers, .. } = &mut plan.workload;
     let log = writers.iter_mut().map(|writer| &mut writer.table).chain(readers.iter_mut().map(|reader| &mut reader.table));
     let rows = keyed_writers.iter_mut().map(|writer| &mut writer.table).chain(lookers.iter_mut().map(|looker| &mut looker.table));
     let made = makers.iter_mut().filter_map(|maker| maker.like.as_mut());
@@ -270,7 +270,8 @@ fn without_table(plan: &Plan, table: usize) -> Option<Plan> {
 
 /// Plain conditions instead of drawn ones, each by itself; shorter faults.
 fn simplify(best: &mut Plan, judge: &mut Judge<'_>) {
-    let plain: [fn(&mut Plan); 15] = [
+    let plain: [fn(&mut Plan); 16] = [
+        |plan| plan.workload.log_ttl_ms = 0,
         |plan| plan.environment.rows_lost_per_mille = 0,
         |plan| plan.workload.keyed_writers.iter_mut().for_each(|writer| (writer.records_max, writer.text_bytes_max) = (1, 4)),
         |plan| plan.workload.keyed_writers.iter_mut().for_each(|writer| writer.open_max = 1),

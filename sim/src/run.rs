@@ -3,7 +3,7 @@
 use crate::client::Session;
 use crate::cluster::Cluster;
 use crate::draw::{Draws, Stream};
-use crate::history::{BucketNo, Event, Replica};
+use crate::history::{BucketNo, Event, Expiry, Replica};
 use crate::nemesis::Nemesis;
 use crate::oracle::{ALL_LED, CAUGHT_UP};
 use crate::plan::{Maker, Plan};
@@ -27,6 +27,8 @@ const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// In a run that may have lost majorities: how long open batches may still end.
 const REST_WAIT: Duration = Duration::from_secs(8);
+/// A node looks at retention that much later than it means to.
+const UPKEEP_GRACE_MS: u64 = 3_000;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SETUP_WAIT: Duration = Duration::from_secs(90);
 /// Virtual time after which a run is stuck, on top of what the plan says.
@@ -90,7 +92,7 @@ async fn simulate(plan: Arc<Plan>, recorder: Arc<Recorder>) {
     let cluster = Arc::new(Cluster::new(handle.clone(), plan.clone(), recorder.clone()));
     let keyed = (0..plan.buckets()).filter_map(|bucket| Some((bucket, keyed_rows::rules(plan.keyed_of(bucket)?))));
     let (keyed, numbered) = (keyed.collect(), numbered(&plan));
-    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets(), keyed, numbered });
+    recorder.push(Event::Start { nodes: plan.nodes, buckets: plan.buckets(), keyed, numbered, expiring: expiring(&plan) });
     cluster.nodes().into_iter().for_each(|node| cluster.boot(node));
     let Some(table_ids) = set_up(&handle, &cluster, &plan, &recorder).await else { return };
     recorder.note(format!("tables {table_ids:?}"));
@@ -117,6 +119,20 @@ fn numbered(plan: &Plan) -> BTreeMap<BucketNo, (usize, usize)> {
         Some((bucket, (table, Layout::of(plan.keyed(table)?).numbered?)))
     };
     (0..plan.buckets()).filter_map(of).collect()
+}
+
+/// What retention owes where entries expire.
+fn expiring(plan: &Plan) -> BTreeMap<BucketNo, Expiry> {
+    let ttl_ms = plan.workload.log_ttl_ms;
+    if ttl_ms == 0 {
+        return BTreeMap::new();
+    }
+    let slack_ms = plan.clock_slack_ms();
+    // Nobody looks after old entries within a shorter calm.
+    let looked = plan.calm_ms >= plan.environment.upkeep_ms + UPKEEP_GRACE_MS && !plan.environment.unrecoverable;
+    let gone_ms = if looked { ttl_ms + slack_ms + plan.calm_ms + UPKEEP_GRACE_MS } else { u64::MAX };
+    let expiry = Expiry { kept_ms: ttl_ms.saturating_sub(slack_ms), gone_ms };
+    (0..plan.buckets()).filter(|bucket| plan.keyed_of(*bucket).is_none()).map(|bucket| (bucket, expiry)).collect()
 }
 
 async fn set_up(handle: &Handle, cluster: &Cluster, plan: &Arc<Plan>, recorder: &Recorder) -> Option<Vec<i64>> {
@@ -354,10 +370,11 @@ fn lagging_replica(cluster: &Cluster, plan: &Plan) -> Option<String> {
 
 fn lagging_reader(cluster: &Cluster, shared: &Shared) -> Option<String> {
     let replicas = replicas(cluster);
+    // Nobody reads what has expired.
+    let end_of = |replica: &Replica| if replica.log_start < replica.high_watermark { replica.high_watermark } else { 0 };
     for (reader, plan) in (0..).zip(&shared.plan.workload.readers) {
         for bucket in shared.plan.buckets_of(plan.table) {
-            let ends =
-                replicas.iter().filter(|(_, replica)| replica.bucket == Some(bucket)).map(|(_, replica)| replica.high_watermark);
+            let ends = replicas.iter().filter(|(_, replica)| replica.bucket == Some(bucket)).map(|(_, replica)| end_of(replica));
             let (end, read) = (ends.max().unwrap_or(0), shared.recorder.read_end(reader, bucket));
             if read < end {
                 return Some(format!("r{reader} has read b{bucket} up to offset={read}, it ends at {end}"));

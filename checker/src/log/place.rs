@@ -97,6 +97,10 @@ fn check_acks(facts: &Facts<'_>, logs: &Logs<'_>, found: &mut Found) {
         let first = place(0);
         let wholes = logs.of.iter().filter(|(bucket, _)| sent.bucket.is_none_or(|meant| meant == **bucket));
         let wholes: Vec<Whole<'_>> = wholes.filter_map(|(_, log)| log.whole).collect();
+        let is_expired = |whole: &Whole<'_>| sent.place.is_some_and(|at| at < whole.start);
+        if sent.bucket.is_some_and(|bucket| facts.expiring.contains(&bucket)) && wholes.iter().any(is_expired) {
+            continue;
+        }
         match (0..rows).find(|index| place(*index).is_none()) {
             Some(_) if wholes.is_empty() => {}
             Some(index) => {

@@ -132,7 +132,7 @@ impl World {
         let tables = (0..).zip(&logs).filter_map(|(bucket, log)| Some((bucket, log.table.clone()?))).collect();
         let numbered = (0..).zip(&logs).filter(|(_, log)| log.numbered.is_some());
         let numbered = numbered.map(|(bucket, _)| (bucket, Numbered { table: bucket.into(), column: NUMBERS })).collect();
-        let events = vec![Event::Start { tables, numbered }];
+        let events = vec![Event::Start { tables, numbered, expiring: BTreeSet::new() }];
         let (clients, flights) = (Vec::new(), Vec::new());
         let mut world = Self { draws, sight, now: 0, next_id: 1, events, logs, clients, flights, term: 1, leader: 1 };
         for bucket in 0..2 {

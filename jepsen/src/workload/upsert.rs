@@ -69,7 +69,7 @@ pub async fn preload(bootstrap: &str, rows: i64, buckets: i32, history: &History
     let table = connection.get_table(&path()).await?;
     let writer = table.new_upsert()?.create_writer()?;
     let tables = (0..buckets as u32).map(|bucket| (bucket, rules())).collect();
-    history.record(Event::Start { tables, numbered: BTreeMap::new() });
+    history.record(Event::Start { tables, numbered: BTreeMap::new(), expiring: BTreeSet::new() });
     let mut last: Option<WriteResultFuture> = None;
     let mut asked = Vec::new();
     for key in 0..rows {

@@ -28,9 +28,10 @@ pub struct Durable {
 }
 
 impl Durable {
-    fn check_dump(&self, node: NodeNo, bucket: BucketNo, found: &BTreeMap<i64, Value>) -> Result<(), String> {
+    /// What lies below `log_start` has expired, or I13 objects.
+    fn check_dump(&self, node: NodeNo, bucket: BucketNo, log_start: i64, found: &BTreeMap<i64, Value>) -> Result<(), String> {
         let range = (bucket, WriterNo::MIN, i32::MIN)..=(bucket, WriterNo::MAX, i32::MAX);
-        for ((_, writer, sequence), acked) in self.acked.range(range) {
+        for ((_, writer, sequence), acked) in self.acked.range(range).filter(|(_, acked)| acked.base_offset >= log_start) {
             for index in 0..acked.records {
                 let expected = Value { writer: *writer, sequence: *sequence, index };
                 let offset = acked.base_offset + i64::from(index);
@@ -89,7 +90,7 @@ impl Oracle for Durable {
             Event::Done { writer, bucket, sequence, outcome: Outcome::Put { end_offset }, .. } => {
                 self.puts.entry((*bucket, *writer, *sequence)).or_insert((*end_offset, at_ns));
             }
-            Event::Dump { node, bucket, batches: Ok(batches), .. } => {
+            Event::Dump { node, bucket, log_start, batches: Ok(batches), .. } => {
                 let mut found = BTreeMap::new();
                 for batch in batches {
                     let rows = batch.rows.iter().zip(batch.base_offset..);
@@ -97,7 +98,7 @@ impl Oracle for Durable {
                 }
                 *self.dumped.entry(*bucket).or_default() += 1;
                 self.ended = true;
-                self.check_dump(*node, *bucket, &found)?;
+                self.check_dump(*node, *bucket, *log_start, &found)?;
                 self.check_puts(*node, *bucket, batches)?;
             }
             _ => {}

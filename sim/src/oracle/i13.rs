@@ -1,9 +1,9 @@
-//! I13: retained log is readable from every in-sync replica, also after a snapshot install. The workload's tables keep everything, so
-//! at the end every replica must give its log from offset 0; and replicas that applied the same have the same state and know the same
+//! I13: retained log is readable from every in-sync replica, also after a snapshot install: at the end every replica must give its log
+//! from offset 0, or from the first entry that retention keeps; and replicas that applied the same have the same state and know the same
 //! voters.
 
 use super::Oracle;
-use crate::history::{BucketNo, Event, NodeNo, Replica};
+use crate::history::{BucketNo, Event, Expiry, NodeNo, Outcome, Replica, WriterNo};
 use std::collections::BTreeMap;
 
 /// What the run calls the moment from which on nothing moves.
@@ -17,9 +17,53 @@ pub struct Readable {
     voters: BTreeMap<(u64, u64), (Vec<NodeNo>, NodeNo)>,
     quiet: bool,
     ends: BTreeMap<BucketNo, (i64, NodeNo)>,
+    expiring: BTreeMap<BucketNo, Expiry>,
+    /// Where entries expire: when a batch was sent first.
+    sent: BTreeMap<(BucketNo, WriterNo, i32), u64>,
+    /// Bucket and base offset of a batch that was acked there -> when it was sent first, and acked.
+    acked: BTreeMap<(BucketNo, i64), (u64, u64)>,
 }
 
 impl Readable {
+    /// Nothing goes early, and in the end what is old is gone.
+    fn check_start(&self, at_ns: u64, node: NodeNo, bucket: BucketNo, log_start: i64) -> Result<(), String> {
+        let Some(expiry) = self.expiring.get(&bucket) else {
+            return match log_start {
+                0 => Ok(()),
+                _ => Err(format!("n{node} has b{bucket} only from offset={log_start}, nothing expired")),
+            };
+        };
+        let age_ms = |since: u64| (at_ns - since) / 1_000_000;
+        for ((_, offset), (sent_ns, acked_ns)) in self.acked.range((bucket, i64::MIN)..=(bucket, i64::MAX)) {
+            if *offset < log_start && age_ms(*sent_ns) < expiry.kept_ms {
+                let (age, kept) = (age_ms(*sent_ns), expiry.kept_ms);
+                return Err(format!(
+                    "n{node} has b{bucket} only from offset={log_start}, {offset} is {age} ms old: kept for {kept}"
+                ));
+            }
+            if *offset >= log_start && age_ms(*acked_ns) > expiry.gone_ms {
+                let (age, gone) = (age_ms(*acked_ns), expiry.gone_ms);
+                return Err(format!("n{node} still has offset={offset} of b{bucket}, {age} ms old: gone after {gone}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_batch(&mut self, at_ns: u64, event: &Event) {
+        match event {
+            Event::Start { expiring, .. } => self.expiring = expiring.clone(),
+            Event::Send { writer, bucket, sequence, first: true, .. } if self.expiring.contains_key(bucket) => {
+                self.sent.insert((*bucket, *writer, *sequence), at_ns);
+            }
+            Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { base_offset }, .. } => {
+                if let Some(sent_ns) = self.sent.remove(&(*bucket, *writer, *sequence)) {
+                    self.acked.insert((*bucket, *base_offset), (sent_ns, at_ns));
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Who votes is part of the log.
     fn compare_voters(&mut self, node: NodeNo, replicas: &[Replica]) -> Result<(), String> {
         // With something above, who votes may be decided and not yet applied.
@@ -41,7 +85,8 @@ impl Oracle for Readable {
         "I13"
     }
 
-    fn observe(&mut self, _at_ns: u64, event: &Event) -> Result<(), String> {
+    fn observe(&mut self, at_ns: u64, event: &Event) -> Result<(), String> {
+        self.note_batch(at_ns, event);
         match event {
             // Before, entries are on their way, and what a probe shows of one replica is not of one moment.
             Event::Progress { what, kept: true } if what == CAUGHT_UP => self.quiet = true,
@@ -59,9 +104,7 @@ impl Oracle for Readable {
                 if let Err(error) = batches {
                     return Err(format!("the log of b{bucket} on n{node} cannot be read: {error}"));
                 }
-                if *log_start != 0 {
-                    return Err(format!("n{node} has b{bucket} only from offset={log_start}, nothing expired"));
-                }
+                self.check_start(at_ns, *node, *bucket, *log_start)?;
                 let (end, other) = *self.ends.entry(*bucket).or_insert((*high_watermark, *node));
                 if end != *high_watermark {
                     return Err(format!("b{bucket} ends at offset={high_watermark} on n{node}, at {end} on n{other}"));

@@ -81,7 +81,13 @@ fn dump(node: u64, batches: Vec<DumpBatch>) -> Event {
 fn good() -> Vec<Event> {
     let table = Table { key_columns: vec![0], engine: Engine::Replace, image: Image::Full, deletes: true };
     vec![
-        Event::Start { nodes: 3, buckets: 1, keyed: [(0, table)].into(), numbered: Default::default() },
+        Event::Start {
+            nodes: 3,
+            buckets: 1,
+            keyed: [(0, table)].into(),
+            numbered: Default::default(),
+            expiring: Default::default(),
+        },
         put(0, vec![Op::Upsert(row(1, 10))]),
         send(0),
         acked(0, 1),
@@ -165,7 +171,13 @@ fn numbered(first: i64, second: i64) -> Vec<Event> {
         Event::Put { writer: 1, bucket: 0, sequence, batch }
     };
     let log = || vec![logged(0, 0, vec![change(Kind::Insert, 1, first)]), logged(1, 1, vec![change(Kind::Insert, 2, second)])];
-    let start = Event::Start { nodes: 3, buckets: 1, keyed: [(0, table)].into(), numbered: [(0, (0, 1))].into() };
+    let start = Event::Start {
+        nodes: 3,
+        buckets: 1,
+        keyed: [(0, table)].into(),
+        numbered: [(0, (0, 1))].into(),
+        expiring: Default::default(),
+    };
     let events = vec![start, put(0, 1), send(0), acked(0, 1), put(1, 2), send(1), acked(1, 2), Event::Healed];
     events.into_iter().chain((1..=3).map(|node| dump(node, log()))).collect()
 }

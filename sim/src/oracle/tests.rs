@@ -44,7 +44,13 @@ fn probe(node: u64, term: u64, leader: u64, pointers: [u64; 5]) -> Event {
 fn good() -> Vec<Event> {
     let log = || vec![batch(0, 0, 2), batch(2, 1, 1), batch(3, 2, 2)];
     vec![
-        Event::Start { nodes: 3, buckets: 1, keyed: Default::default(), numbered: Default::default() },
+        Event::Start {
+            nodes: 3,
+            buckets: 1,
+            keyed: Default::default(),
+            numbered: Default::default(),
+            expiring: Default::default(),
+        },
         send(0, 2, true),
         probe(1, 2, 1, [0, 0, 1, 1, 2]),
         probe(2, 2, 1, [0, 0, 1, 1, 1]),

@@ -58,6 +58,10 @@ fn add_rare(plan: &mut Plan, late: &Source) {
     }
     // Less than an entry, some entries, as shipped.
     plan.environment.journal_read_bytes = *late.pick(&[64, 4 << 10, 64 << 10, 4 << 20]);
+    // Where changelogs lie between the logs, no file of the journal is ever empty.
+    if late.chance(if plan.workload.keyed.is_empty() { 600 } else { 200 }) {
+        plan.workload.log_ttl_ms = *late.pick(&[2_000, 5_000, 15_000]);
+    }
 }
 
 fn environment(swarm: &Source, nodes: u64) -> Environment {

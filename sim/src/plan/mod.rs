@@ -74,6 +74,9 @@ fn usual_read_bytes() -> usize {
 pub struct Workload {
     /// Bucket counts of the log tables.
     pub tables: Vec<i32>,
+    /// How long log tables keep their entries; 0 = for ever.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub log_ttl_ms: u64,
     pub writers: Vec<Writer>,
     pub readers: Vec<Reader>,
     /// Primary-key tables.
@@ -380,6 +383,20 @@ impl Plan {
     /// The table of a bucket, if it has a primary key.
     pub fn keyed_of(&self, bucket: u32) -> Option<&KeyedTable> {
         self.keyed(self.bucket(bucket)?.0)
+    }
+
+    /// How far two clocks of this run can be apart.
+    pub fn clock_slack_ms(&self) -> u64 {
+        let Environment { clock_skew_ms, clock_drift_ppm, .. } = &self.environment;
+        let skew = clock_skew_ms.iter().map(|ms| ms.unsigned_abs()).max().unwrap_or(0);
+        let drift = clock_drift_ppm.iter().map(|ppm| ppm.unsigned_abs()).max().unwrap_or(0);
+        let steps = self.actions.iter().map(|action| match action.fault {
+            Fault::ClockStep { ms, .. } => ms.unsigned_abs(),
+            _ => 0,
+        });
+        // The last checks come after the calm.
+        let run_ms = 2 * (self.heal_at_ms + self.calm_ms) + 60_000;
+        2 * (skew + run_ms * drift / 1_000_000 + steps.sum::<u64>())
     }
 
     /// The table of each writer, in the order of their numbers.

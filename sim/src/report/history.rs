@@ -29,12 +29,13 @@ pub struct History {
 impl History {
     pub fn observe(&mut self, at: u64, event: &Event) {
         match event {
-            Event::Start { keyed, numbered, .. } => {
+            Event::Start { keyed, numbered, expiring, .. } => {
                 let of = |(bucket, (table, column)): (&BucketNo, &(usize, usize))| {
                     (*bucket, Numbered { table: *table as u64, column: *column })
                 };
                 let numbered = numbered.iter().map(of).collect();
-                self.events.push(shared::Event::Start { tables: keyed.clone(), numbered });
+                let expiring = expiring.keys().copied().collect();
+                self.events.push(shared::Event::Start { tables: keyed.clone(), numbered, expiring });
             }
             Event::Put { writer, bucket, sequence, batch } => {
                 self.puts.insert((*bucket, *writer, *sequence), batch.clone());

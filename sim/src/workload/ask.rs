@@ -92,6 +92,8 @@ pub(super) struct Asker {
     buckets: u64,
     nodes: Vec<String>,
     pause_ms: u64,
+    /// Entries expire: a log may begin anywhere, and where the reader was may be gone.
+    expires: bool,
 }
 
 impl Asker {
@@ -102,7 +104,8 @@ impl Asker {
         let (table_id, first_bucket, draws) = (shared.table_ids[table], shared.plan.first_bucket(table), source(1));
         let buckets = shared.plan.bucket_count(table).max(1) as u64;
         let pause_ms = *draws.pick(&[150, 400, 1_000]);
-        Self { shared, session, seen, draws, reader, table_id, first_bucket, buckets, nodes, pause_ms }
+        let expires = shared.plan.workload.log_ttl_ms > 0 && shared.plan.keyed(table).is_none();
+        Self { shared, session, seen, draws, reader, table_id, first_bucket, buckets, nodes, pause_ms, expires }
     }
 
     /// Runs until the run stops; does not wait for one answer before the next question.
@@ -137,6 +140,7 @@ impl Asker {
             let mut buckets = self.seen.buckets();
             buckets.entry(bucket).or_default().question(&self.draws)
         };
+        let allowed = if self.expires { *allowed.start()..=i64::MAX } else { allowed };
         let request = ListOffsetsRequest {
             follower_server_id: -1,
             offset_type,
@@ -190,7 +194,8 @@ impl Asker {
         let Ok(response) = connection.send(request).answer(PATIENCE).await else { return };
         for bucket in response.tables_resp.into_iter().flat_map(|table| table.buckets_resp) {
             let code = bucket.error_code.unwrap_or(0);
-            if code != 0 && !is_fleeting(code) {
+            let is_expired = self.expires && code == ErrorCode::LogOffsetOutOfRange as i32;
+            if code != 0 && !is_fleeting(code) && !is_expired {
                 self.shared.recorder.push(Event::FetchRefused {
                     reader: self.reader,
                     bucket: self.first_bucket + bucket.bucket_id.max(0) as u32,

@@ -106,7 +106,7 @@ impl Making {
         let keyed = self.plan.like.and_then(|table| self.shared.plan.keyed(table));
         Bytes::from(match keyed {
             Some(keyed) => keyed_rows::table_json(&KeyedTable { buckets: self.plan.buckets, ..keyed.clone() }),
-            None => rows::table_json(self.plan.buckets),
+            None => rows::table_json(self.plan.buckets, 0),
         })
     }
 

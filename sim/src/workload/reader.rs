@@ -34,6 +34,8 @@ struct Scan {
     table_id: i64,
     /// Next wanted offset; `EARLIEST` at the start of a scan.
     next: BTreeMap<i32, i64>,
+    /// Where entries expire: offsets that were refused because the log begins above them, until the first answer from its start.
+    expired: BTreeMap<i32, i64>,
     /// Answers of a node, one after the other, that held nothing although there was something to read.
     empty: BTreeMap<i32, u32>,
     seen: Arc<Seen>,
@@ -52,8 +54,9 @@ pub async fn run_reader(shared: Arc<Shared>, number: u32, bootstrap: Vec<String>
     let (first_bucket, table_id) = (shared.plan.first_bucket(plan.table), shared.table_ids[plan.table]);
     let next = (0..buckets).map(|bucket| (bucket, EARLIEST)).collect();
     let rescan = Duration::from_millis(plan.rescan_ms);
-    let empty = BTreeMap::new();
-    let mut scan = Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next, empty, seen };
+    let (empty, expired) = (BTreeMap::new(), BTreeMap::new());
+    let mut scan =
+        Scan { shared: shared.clone(), session, plan, reader: number, first_bucket, table_id, next, expired, empty, seen };
     let mut started = Instant::now();
     while !shared.stopped() {
         if !rescan.is_zero() && started.elapsed() > rescan && shared.mode() != Mode::Finish {
@@ -189,6 +192,10 @@ impl Scan {
 
     fn on_bucket(&mut self, node: i32, sent_ns: u64, from: i64, bucket: PbFetchLogRespForBucket) {
         let bucket_no = self.first_bucket + bucket.bucket_id as u32;
+        let from = match bucket.log_start_offset {
+            Some(log_start) if from == EARLIEST && self.expires() => self.on_start(bucket.bucket_id, node, log_start),
+            _ => from,
+        };
         let (rows, end) = self.rows(bucket_no, from.max(0), bucket.records.unwrap_or_default());
         self.next.insert(bucket.bucket_id, end);
         self.seen.note_end(bucket.bucket_id, bucket.high_watermark.unwrap_or(0));
@@ -201,6 +208,20 @@ impl Scan {
             sent_ns,
             rows,
         });
+    }
+
+    fn expires(&self) -> bool {
+        self.shared.plan.workload.log_ttl_ms > 0 && self.plan.table < self.shared.plan.workload.tables.len()
+    }
+
+    /// A log that begins late must have said so before, and the other way round.
+    fn on_start(&mut self, bucket: i32, node: i32, log_start: i64) -> i64 {
+        if let Some(refused) = self.expired.remove(&bucket).filter(|refused| *refused >= log_start) {
+            let bucket = self.first_bucket + bucket as u32;
+            let what = format!("r{} was refused offset={refused} of b{bucket}, on n{node} it begins at {log_start}", self.reader);
+            self.shared.recorder.push(Event::Broken { what });
+        }
+        log_start
     }
 
     /// Rows from `from` on, and where the next fetch starts.
@@ -238,7 +259,15 @@ impl Scan {
     }
 
     /// False: ask for fresh metadata and try again.
-    fn on_refused(&self, node: i32, bucket: i32, code: i32, message: String) -> bool {
+    fn on_refused(&mut self, node: i32, bucket: i32, code: i32, message: String) -> bool {
+        if code == ErrorCode::LogOffsetOutOfRange as i32
+            && self.expires()
+            && let Some(next) = self.next.get_mut(&bucket).filter(|next| **next >= 0)
+        {
+            self.expired.insert(bucket, *next);
+            *next = EARLIEST;
+            return false;
+        }
         let fleeting = ErrorCode::from_code(code).is_some_and(|error| error.retry() == Retry::EveryClient);
         if !fleeting {
             let from = self.next.get(&bucket).copied().unwrap_or(-1);

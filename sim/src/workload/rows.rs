@@ -24,8 +24,8 @@ const COLUMNS: [(&str, DataType); 5] = [
     ("payload", DataType::Utf8),
 ];
 
-/// The descriptor that CreateTable takes.
-pub fn table_json(buckets: i32) -> String {
+/// The descriptor that CreateTable takes. `ttl_ms` 0 = everything is kept.
+pub fn table_json(buckets: i32, ttl_ms: u64) -> String {
     let columns: Vec<String> = COLUMNS
         .iter()
         .zip(0..)
@@ -39,7 +39,7 @@ pub fn table_json(buckets: i32) -> String {
         })
         .collect();
     format!(
-        r#"{{"version":1,"schema":{{"version":1,"columns":[{}],"highest_field_id":4}},"partition_key":[],"bucket_key":[],"bucket_count":{buckets},"properties":{{"table.log.arrow.compression.type":"NONE"}},"custom_properties":{{}}}}"#,
+        r#"{{"version":1,"schema":{{"version":1,"columns":[{}],"highest_field_id":4}},"partition_key":[],"bucket_key":[],"bucket_count":{buckets},"properties":{{"table.log.ttl":"{ttl_ms} ms","table.log.arrow.compression.type":"NONE"}},"custom_properties":{{}}}}"#,
         columns.join(",")
     )
 }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_descriptor_is_one() {
-        let table = TableDescriptor::from_json(table_json(3).as_bytes()).unwrap();
+        let table = TableDescriptor::from_json(table_json(3, 0).as_bytes()).unwrap();
         assert_eq!(table.bucket_count, Some(3));
         assert_eq!(table.schema.columns().len(), 5);
     }

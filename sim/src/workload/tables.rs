@@ -37,7 +37,7 @@ async fn create_all(session: &Session, plan: &Plan) -> Result<(), CallError> {
         let table_path = PbTablePath { database_name: database.clone(), table_name: table_name(table) };
         let table_json = Bytes::from(match plan.keyed(table) {
             Some(keyed) => keyed_rows::table_json(keyed),
-            None => rows::table_json(plan.bucket_count(table)),
+            None => rows::table_json(plan.bucket_count(table), plan.workload.log_ttl_ms),
         });
         let request = CreateTableRequest { table_path, table_json, ignore_if_exists: true };
         connection.send(request).answer(PATIENCE).await?;
