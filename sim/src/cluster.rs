@@ -1,6 +1,6 @@
 //! Nodes of a simulated cluster: the shipped `node::open` on a simulated disk, with lives that end and begin.
 
-use crate::disk::{PowerLoss, SimDisk};
+use crate::disk::{Names, PowerLoss, SimDisk};
 use crate::draw::{Draws, Source, Stream};
 use crate::history::{BucketNo, DumpBatch, Event, NodeNo, Replica};
 use crate::network::{FaultyTransport, Links};
@@ -241,12 +241,12 @@ impl Cluster {
     }
 
     /// Power is cut, also for a machine whose process had died before.
-    pub fn lose_power(&self, number: NodeNo) -> PowerLoss {
+    pub fn lose_power(&self, number: NodeNo, names: Names) -> PowerLoss {
         let mut members = lock(&self.members);
         let member = members.get_mut(&number).expect("nodes are numbered");
         // First the process, then the image: nothing it could still say is true afterwards.
         self.end_life(number, member);
-        let (disk, loss) = member.disk.lose_power();
+        let (disk, loss) = member.disk.lose_power(names);
         member.disk = disk;
         loss
     }
@@ -535,7 +535,7 @@ impl Cluster {
                 _ => Err("the node does not run".to_owned()),
             };
             // What it began with may expire meanwhile.
-            let start_now = self.log_start(number, bucket).filter(|now| batches.is_err() && *now > log_start);
+            let start_now = self.log_start(number, bucket).filter(|now| *now > log_start);
             if let Some(start_now) = start_now {
                 log_start = start_now;
                 continue;

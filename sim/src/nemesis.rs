@@ -1,7 +1,7 @@
 //! Executes the faults of a plan: resolves targets, breaks, mends, and counts what had an effect.
 
 use crate::cluster::Cluster;
-use crate::disk::DiskCounts;
+use crate::disk::{DiskCounts, Names};
 use crate::draw::{Draws, Stream};
 use crate::history::{Event, NodeNo, Replica};
 use crate::network::LinkCounts;
@@ -311,13 +311,18 @@ impl Nemesis {
 
     fn lurk(&self, index: usize, node: NodeNo, ms_max: u64) -> JoinHandle<()> {
         let (cluster, recorder) = (self.cluster.clone(), self.recorder.clone());
-        let kind = self.plan.actions[index].fault.kind();
+        let (kind, lasts_ms) = (self.plan.actions[index].fault.kind(), self.plan.actions[index].lasts_ms);
         let draws = Draws::new(self.plan.seed).source(Stream::PowerMoment, index as u64);
         madsim::task::spawn(async move {
-            cluster.disk(node).moved().await;
+            cluster.disk(node).moved(Duration::from_millis(lasts_ms / 2)).await;
             time::sleep(Duration::from_millis(draws.between(0, ms_max))).await;
             cluster.hold(node, index);
-            cut_power(&cluster, &recorder, node, kind);
+            let names = if draws.chance(500) { Names::Kept } else { Names::Drawn };
+            cut_power(&cluster, &recorder, (node, names), kind);
+            time::sleep(Duration::from_millis(draws.between(100, 2_000))).await;
+            if cluster.release(node, index) {
+                cluster.boot(node);
+            }
         })
     }
 
@@ -333,7 +338,7 @@ impl Nemesis {
                     }
                 }
                 Fault::PowerLoss(_) => {
-                    cut_power(&self.cluster, &self.recorder, *node, active.fault.kind());
+                    cut_power(&self.cluster, &self.recorder, (*node, Names::Drawn), active.fault.kind());
                 }
                 _ => {
                     if self.cluster.crash(*node) {
@@ -449,8 +454,8 @@ impl Nemesis {
     }
 }
 
-fn cut_power(cluster: &Cluster, recorder: &Recorder, node: NodeNo, kind: &'static str) {
-    let loss = cluster.lose_power(node);
+fn cut_power(cluster: &Cluster, recorder: &Recorder, (node, names): (NodeNo, Names), kind: &'static str) {
+    let loss = cluster.lose_power(node, names);
     recorder.note(format!("n{node} lost power: {loss:?}"));
     if loss.lost_sectors + loss.lost_names > 0 {
         recorder.effective(kind);

@@ -28,6 +28,8 @@ struct Shared {
     tree: Mutex<Tree>,
     /// A file was renamed or removed.
     moved: Notify,
+    /// It was durable under its name, too: it can come back.
+    gone: Notify,
     latency: Source,
     crash: Source,
     base: Latency,
@@ -70,6 +72,14 @@ pub struct DiskCounts {
     pub refused_full: u64,
     pub slowed: u64,
     pub misdirected: u64,
+}
+
+/// What a power loss leaves of changes of names that were not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// A file system may write them at any time.
+    Kept,
+    Drawn,
 }
 
 /// What a power loss took.
@@ -136,8 +146,8 @@ impl SimDisk {
     /// An empty disk.
     pub fn new(draws: Draws, node: u64, base: Latency) -> Self {
         let (latency, crash) = (draws.source(Stream::DiskLatency, node), draws.source(Stream::DiskCrash, node));
-        let moved = Notify::new();
-        Self { shared: Arc::new(Shared { tree: Mutex::default(), moved, latency, crash, base }), life: 0 }
+        let (moved, gone) = (Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { tree: Mutex::default(), moved, gone, latency, crash, base }), life: 0 }
     }
 
     /// The process died: nothing is lost, but nothing that it still holds works. Gives the handle for the next one.
@@ -148,14 +158,19 @@ impl SimDisk {
     }
 
     /// The machine lost power. Gives the handle for the next process.
-    pub fn lose_power(&self) -> (SimDisk, PowerLoss) {
+    pub fn lose_power(&self, names: Names) -> (SimDisk, PowerLoss) {
         let next = self.end_life();
         let mut tree = lock(&self.shared.tree);
         let draws = &self.shared.crash;
         let mut loss = PowerLoss::default();
         let pending = std::mem::take(&mut tree.pending);
         // A journaling file system keeps a prefix of the changes of names.
-        let kept = if draws.chance(500) { 0 } else { draws.below(pending.len() as u64 + 1) as usize };
+        let lost = draws.chance(500);
+        let kept = match names {
+            Names::Kept => pending.len(),
+            Names::Drawn if lost => 0,
+            Names::Drawn => draws.below(pending.len() as u64 + 1) as usize,
+        };
         loss.lost_names = (pending.len() - kept) as u64;
         for change in pending.into_iter().take(kept) {
             change.apply(&mut tree.durable_names);
@@ -202,9 +217,18 @@ impl SimDisk {
         change(&mut lock(&self.shared.tree).faults);
     }
 
-    /// Returns after the next change of a file's name, in this life or a later one.
-    pub async fn moved(&self) {
-        self.shared.moved.notified().await;
+    fn tell_moved(&self, tree: &Tree, path: &str) {
+        self.shared.moved.notify_waiters();
+        if tree.durable_names.contains_key(path) {
+            self.shared.gone.notify_waiters();
+        }
+    }
+
+    /// Returns when a file is renamed or removed next, in this life or a later one; within `patience`, only for one that could come back.
+    pub async fn moved(&self, patience: Duration) {
+        if time::timeout(patience, self.shared.gone.notified()).await.is_err() {
+            self.shared.moved.notified().await;
+        }
     }
 
     pub fn counts(&self) -> DiskCounts {
@@ -272,7 +296,7 @@ impl Disk for SimDisk {
             let moved = tree.names.remove(from).ok_or_else(|| missing(from))?;
             tree.names.insert(to.to_owned(), moved);
             tree.pending.push(NameChange::Renamed(from.to_owned(), to.to_owned()));
-            self.shared.moved.notify_waiters();
+            self.tell_moved(&tree, from);
             Ok(())
         })
     }
@@ -282,7 +306,7 @@ impl Disk for SimDisk {
             let mut tree = self.alive(path)?;
             tree.names.remove(path).ok_or_else(|| missing(path))?;
             tree.pending.push(NameChange::Removed(path.to_owned()));
-            self.shared.moved.notify_waiters();
+            self.tell_moved(&tree, path);
             Ok(())
         })
     }
@@ -426,7 +450,7 @@ mod tests {
                 disk.sync_dir("d").await.unwrap();
                 kept.write_at(0, vec![Bytes::from(vec![7; 1024])]).await.unwrap();
                 disk.create("d/new", 1).await.unwrap();
-                let (after, _) = disk.lose_power();
+                let (after, _) = disk.lose_power(Names::Drawn);
                 assert!(kept.sync().await.is_err(), "a dead process writes nothing");
                 let names = after.list("d").await.unwrap();
                 assert!(names.contains(&"kept".to_owned()));

@@ -59,7 +59,7 @@ fn add_rare(plan: &mut Plan, late: &Source) {
     // Less than an entry, some entries, as shipped.
     plan.environment.journal_read_bytes = *late.pick(&[64, 4 << 10, 64 << 10, 4 << 20]);
     // Where changelogs lie between the logs, no file of the journal is ever empty.
-    if late.chance(if plan.workload.keyed.is_empty() { 600 } else { 200 }) {
+    if late.chance(if plan.workload.keyed.is_empty() { 800 } else { 200 }) {
         plan.workload.log_ttl_ms = *late.pick(&[2_000, 5_000, 15_000]);
     }
 }
@@ -186,7 +186,8 @@ enum Recipe {
 /// How seldom these have an effect: a full disk hurts only who needs more room just then.
 fn emphasis(recipe: Recipe) -> u64 {
     match recipe {
-        Recipe::SlowThenPower | Recipe::PowerAtRename | Recipe::BadLinks => 3,
+        Recipe::PowerAtRename => 4,
+        Recipe::SlowThenPower | Recipe::BadLinks => 3,
         Recipe::RottenDisk | Recipe::Misdirected => 3,
         Recipe::PowerOne | Recipe::PowerLeader | Recipe::PowerAll | Recipe::FullDisk | Recipe::FailReads => 2,
         Recipe::OneWay | Recipe::SlowLink | Recipe::ResetLinks | Recipe::ClientsCut | Recipe::HandOver => 2,
@@ -286,13 +287,13 @@ impl Recipes {
             Recipe::PowerLeader => vec![(0, long, Fault::PowerLoss(leader))],
             Recipe::PowerAll => vec![(0, short, Fault::PowerLoss(Target::All))],
             Recipe::PowerAtRename => {
-                let until = draws.between(1_000, 6_000);
-                let power = Fault::PowerAtRename { target: any, ms_max: *draws.pick(&[1, 20, 200]) };
-                if draws.chance(500) {
-                    return vec![(0, until, power)];
+                let until = draws.between(3_000, 12_000);
+                let power = Fault::PowerAtRename { target: any, ms_max: *draws.pick(&[1, 5, 50]) };
+                match draws.chance(500) {
+                    true => vec![(0, until, power)],
+                    // Much waits for the disk then.
+                    false => vec![(0, until, Fault::SlowDisk { target: any, ms: draws.between(5, 60) }), (0, until, power)],
                 }
-                // Much waits for the disk then.
-                vec![(0, until, Fault::SlowDisk { target: any, ms: draws.between(5, 100) }), (0, until, power)]
             }
             Recipe::CrashAll => vec![(0, short, Fault::Crash(Target::All)), (short + 300, short, Fault::PowerLoss(Target::All))],
             Recipe::StopOne => vec![(0, long, Fault::Stop(any))],

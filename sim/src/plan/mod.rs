@@ -159,7 +159,7 @@ pub enum Fault {
     Crash(Target),
     /// What was not synced is lost, per file.
     PowerLoss(Target),
-    /// As `PowerLoss`, within `ms_max` after it next renames or removes a file; down until the end of the fault.
+    /// As `PowerLoss`, within `ms_max` after it next renames or removes a file; half of the time only one that could come back.
     PowerAtRename {
         target: Target,
         ms_max: u64,
