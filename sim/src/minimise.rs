@@ -194,6 +194,14 @@ fn spans_mut(plan: &mut Plan, writer: usize) -> &mut Vec<(u64, u64)> {
     }
 }
 
+fn pause_mut(plan: &mut Plan, writer: usize) -> &mut u64 {
+    let Workload { writers, keyed_writers, .. } = &mut plan.workload;
+    match writer.checked_sub(writers.len()) {
+        None => &mut writers[writer].pause_ms,
+        Some(writer) => &mut keyed_writers[writer].pause_ms,
+    }
+}
+
 fn bucket_count_mut(plan: &mut Plan, table: usize) -> &mut i32 {
     let Workload { tables, keyed, .. } = &mut plan.workload;
     match table.checked_sub(tables.len()) {
@@ -293,10 +301,10 @@ fn simplify(best: &mut Plan, judge: &mut Judge<'_>) {
         change(&mut plan);
         take(best, vec![plan], judge);
     }
-    for writer in 0..best.workload.writers.len() {
+    for writer in 0..best.writer_tables().len() {
         for times in [8, 4, 2] {
             let mut plan = best.clone();
-            plan.workload.writers[writer].pause_ms *= times;
+            *pause_mut(&mut plan, writer) *= times;
             if take(best, vec![plan], judge) {
                 break;
             }

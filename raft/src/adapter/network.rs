@@ -21,6 +21,7 @@ use openraft::raft::{
 };
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,7 +46,8 @@ const RETRY_PAUSES_MS: [u64; 4] = [50, 100, 200, 400];
 const APPENDS_IN_FLIGHT: usize = 8;
 /// An append waits for the follower's disk, which a heartbeat does not: it may take this many heartbeat intervals.
 const APPEND_PATIENCE: u32 = 4;
-const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// Retained entries in one message, ahead of a snapshot.
+const SNAPSHOT_CHUNK_BYTES: RangeInclusive<usize> = 16 << 10..=1 << 20;
 const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the sending halves of one group.
@@ -110,9 +112,11 @@ impl Peer {
         let log = self.network.journal.group(self.network.group);
         let wanted = self.network.shared.wanted_from.load(Ordering::SeqCst);
         let first = log.retained_from.max(wanted).max(1);
+        // As much as one read of the journal takes.
+        let bytes = self.network.journal.read_bytes_max().clamp(*SNAPSHOT_CHUNK_BYTES.start(), *SNAPSHOT_CHUNK_BYTES.end());
         let mut from = first;
         while from <= last {
-            let entries = self.network.journal.read(self.network.group, from..last + 1, SNAPSHOT_CHUNK_BYTES).await;
+            let entries = self.network.journal.read(self.network.group, from..last + 1, bytes).await;
             let entries = entries.map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
             from += entries.len() as u64;
             self.call(SNAPSHOT_ENTRIES, encode_entries(entries), SNAPSHOT_CHUNK_TIMEOUT).await?;

@@ -46,7 +46,15 @@ pub struct Explain {
     out: PathBuf,
 }
 
-/// A plan that cannot be made smaller, and what it took.
+/// When to stop, however much smaller it could get.
+#[derive(Clone, Copy, Default)]
+pub struct Enough {
+    pub time: Duration,
+    /// Faults and batches that a person can read.
+    pub size: Option<(usize, u64)>,
+}
+
+/// A small plan that is still red, and what it took.
 pub struct Shrunk {
     pub plan: Plan,
     /// Batches that its writers send.
@@ -58,8 +66,8 @@ pub fn minimise(arguments: &Minimise) -> anyhow::Result<ExitCode> {
     let _lock = lock(&arguments.out)?;
     let started = Instant::now();
     let plan = arguments.which.plan()?;
-    let (faults, budget) = (plan.actions.len(), Duration::from_secs(arguments.budget));
-    let shrunk = shrink(&plan, arguments.which.mutant.as_deref(), budget, arguments.jobs, &arguments.out)?;
+    let (faults, enough) = (plan.actions.len(), Enough { time: Duration::from_secs(arguments.budget), size: None });
+    let shrunk = shrink(&plan, arguments.which.mutant.as_deref(), enough, arguments.jobs, &arguments.out)?;
     let path = arguments.out.join("minimised.json");
     fs::write(&path, serde_json::to_string_pretty(&shrunk.plan)?)?;
     let one = run_once(&path, arguments.which.mutant.as_deref(), &arguments.out.join("run"), true);
@@ -104,8 +112,8 @@ impl Which {
 }
 
 /// Error if the plan is not red to begin with.
-pub fn shrink(plan: &Plan, mutant: Option<&str>, budget: Duration, jobs: usize, out: &Path) -> anyhow::Result<Shrunk> {
-    let deadline = Instant::now() + budget;
+pub fn shrink(plan: &Plan, mutant: Option<&str>, enough: Enough, jobs: usize, out: &Path) -> anyhow::Result<Shrunk> {
+    let deadline = Instant::now() + enough.time;
     let mut runs = 0;
     let mut run_all = |plans: &[Plan]| -> anyhow::Result<Vec<Judged>> {
         runs += plans.len();
@@ -115,10 +123,12 @@ pub fn shrink(plan: &Plan, mutant: Option<&str>, budget: Duration, jobs: usize, 
     let Some((Some(red), mut sends)) = first.map(|one| (one.red, one.result.counts.sends)) else {
         anyhow::bail!("the plan of seed {} is not red: there is nothing to minimise", plan.seed);
     };
-    let mut failed = None;
+    let is_enough =
+        |plan: &Plan, sends: u64| enough.size.is_some_and(|(faults, most)| plan.actions.len() <= faults && sends <= most);
+    let (mut failed, mut done) = (None, is_enough(plan, sends));
     let plan = minimise::minimise(plan.clone(), &mut |candidates: &[Plan]| {
         for (start, some) in candidates.chunks(jobs.max(1)).enumerate().map(|(at, some)| (at * jobs.max(1), some)) {
-            if Instant::now() >= deadline {
+            if done || Instant::now() >= deadline {
                 return None;
             }
             let judged = match run_all(some) {
@@ -131,6 +141,7 @@ pub fn shrink(plan: &Plan, mutant: Option<&str>, budget: Duration, jobs: usize, 
             let is_same = |one: &Judged| one.red.as_ref().is_some_and(|other| other.oracle == red.oracle);
             if let Some(index) = judged.iter().position(is_same) {
                 sends = judged[index].result.counts.sends;
+                done = is_enough(&some[index], sends);
                 return Some(start + index);
             }
         }

@@ -1,6 +1,6 @@
 //! Planted bugs, hunted seed by seed: the score of the harness.
 
-use super::minimise::shrink;
+use super::minimise::{Enough, shrink};
 use super::{VIOLATED, lock};
 use clap::Args;
 use floss_sim::mutants::{MUTANTS, Mutant, NOT_PLANTED};
@@ -12,6 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Faults and batches of a plan that a person can read: not made smaller still.
+const SMALL: (usize, u64) = (10, 30);
 
 #[derive(Args)]
 pub struct Mutants {
@@ -90,7 +93,8 @@ fn hunt(mutant: &Mutant, arguments: &Mutants) -> anyhow::Result<Option<Caught>> 
         Some(seconds) => {
             let plan = generate(seed, arguments.seconds);
             let dir = arguments.out.join(format!("{}-minimise", mutant.id));
-            let shrunk = shrink(&plan, Some(mutant.id), Duration::from_secs(seconds), arguments.jobs, &dir)?;
+            let enough = Enough { time: Duration::from_secs(seconds), size: Some(SMALL) };
+            let shrunk = shrink(&plan, Some(mutant.id), enough, arguments.jobs, &dir)?;
             fs::write(small_plan(&arguments.out, mutant), serde_json::to_string_pretty(&shrunk.plan)?)?;
             Some((shrunk.plan.actions.len(), shrunk.sends))
         }
@@ -133,9 +137,15 @@ fn summary(score: &[(&Mutant, Option<Caught>)], arguments: &Mutants) -> String {
     );
     let small: Vec<(usize, u64)> = caught.iter().filter_map(|(_, caught)| caught.small).collect();
     if !small.is_empty() {
-        let fits = small.iter().filter(|(faults, sends)| *faults <= 10 && *sends <= 30).count();
-        writeln!(text, "{fits} of {} were minimised to at most 10 faults and 30 batches", small.len())
-            .expect("a string takes everything");
+        let (faults_max, sends_max) = SMALL;
+        let fits = small.iter().filter(|(faults, sends)| *faults <= faults_max && *sends <= sends_max).count();
+        writeln!(
+            text,
+            "{fits} of {} were minimised to at most {faults_max} faults and {sends_max} batches, each within {} s",
+            small.len(),
+            arguments.minimise.unwrap_or(0)
+        )
+        .expect("a string takes everything");
     }
     text
 }

@@ -339,7 +339,15 @@ impl Recipes {
             Recipe::SlowCatchUp => {
                 let (behind, away) = (node(), draws.between(2_000, 8_000));
                 let slow = Fault::SlowDisk { target: behind, ms: draws.between(50, 500) };
-                let end = if draws.chance(500) { Fault::PowerLoss(behind) } else { Fault::Crash(leader) };
+                let end = match draws.below(4) {
+                    0 | 1 => Fault::PowerLoss(behind),
+                    2 => Fault::Crash(leader),
+                    _ => {
+                        // Pieces of it come twice, and after newer ones.
+                        let (twice, delay) = (Fault::Twice { per_mille: 500 }, Fault::Delay { ms_max: draws.between(10, 400) });
+                        return vec![(0, away, Fault::Isolate(behind)), (away - 50, 2_000, twice), (away - 50, 2_000, delay)];
+                    }
+                };
                 vec![(0, away, Fault::Isolate(behind)), (away - 50, 1_500, slow), (away + draws.between(100, 1_400), short, end)]
             }
             Recipe::LeaderReborn => {
