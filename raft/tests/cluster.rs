@@ -6,12 +6,13 @@ use floss_raft::env::BoxFuture;
 use floss_raft::env::clock::SystemClock;
 use floss_raft::env::disk_mem::MemDisk;
 use floss_raft::env::runtime::net::TcpListener;
-use floss_raft::env::runtime::{block_on, time};
+use floss_raft::env::runtime::sync::oneshot;
+use floss_raft::env::runtime::{block_on, spawn, time};
 use floss_raft::group::Group;
 use floss_raft::host::{GroupSpec, Host, HostConfig, HostObserver};
 use floss_raft::machine::Machine;
-use floss_raft::transport::Transport;
 use floss_raft::transport::tcp::{Hello, ServeGuard, TcpTransport};
+use floss_raft::transport::{PeerChannel, PeerRequest, Transport, TransportError};
 use floss_raft::types::{GroupId, Leadership, LogId, NodeId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,12 +66,60 @@ impl HostObserver for Failures {
     }
 }
 
+/// Keeps the answers that the group gets back, if it is told to.
+#[derive(Clone)]
+struct Gate {
+    inner: TcpTransport,
+    /// None: open. What waits goes on when its sender is dropped.
+    held: Arc<Mutex<Option<Vec<oneshot::Sender<()>>>>>,
+}
+
+impl Gate {
+    fn close(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Lets through what waits, and nothing that is asked later.
+    fn let_through(&self) {
+        self.held.lock().unwrap().as_mut().unwrap().clear();
+    }
+
+    fn open(&self) {
+        *self.held.lock().unwrap() = None;
+    }
+}
+
+impl Transport for Gate {
+    fn call(&self, to: NodeId, request: PeerRequest, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let mut held = self.held.lock().unwrap();
+        let held = held.as_mut().filter(|_| request.channel == PeerChannel::Raft(GROUP));
+        let pass = held.map(|held| {
+            let (told, pass) = oneshot::channel();
+            held.push(told);
+            pass
+        });
+        let answer = self.inner.call(to, request, timeout);
+        Box::pin(async move {
+            let answer = answer.await;
+            if let Some(pass) = pass {
+                _ = pass.await;
+            }
+            answer
+        })
+    }
+
+    fn set_peer(&self, node: NodeId, address: String) {
+        self.inner.set_peer(node, address);
+    }
+}
+
 struct Node {
     host: Host,
     group: Group,
     list: List,
     failures: Arc<Failures>,
     transport: TcpTransport,
+    gate: Gate,
     _serving: ServeGuard,
 }
 
@@ -125,14 +174,15 @@ impl Cluster {
         };
         let disk = Arc::new(self.disks[index].clone());
         let failures = Arc::new(Failures::default());
-        let seams = (Arc::new(SystemClock), Arc::new(transport.clone()));
+        let gate = Gate { inner: transport.clone(), held: Arc::default() };
+        let seams = (Arc::new(SystemClock), Arc::new(gate.clone()));
         let host = Host::open(config, disk, seams.0, seams.1, failures.clone()).await.unwrap();
         let serving = transport.serve(listener, Arc::new(host.clone()));
         host.set_nodes(vec![1, 2, 3]);
         let list = List::default();
         let spec = GroupSpec { id: GROUP, voters: vec![1, 2, 3], learners: vec![], initialize: true, elect: me == 1 };
         let group = host.open_group(spec, Box::new(list.clone())).await.unwrap();
-        self.nodes[index] = Some(Node { host, group, list, failures, transport, _serving: serving });
+        self.nodes[index] = Some(Node { host, group, list, failures, transport, gate, _serving: serving });
     }
 
     /// Stops without hand-over and forgets what was not synced.
@@ -369,6 +419,44 @@ fn barriers_are_for_leaders() {
         cluster.kill(other).await;
         assert!(group.read_barrier(Duration::from_secs(1)).await.is_err(), "alone it can prove nothing");
         assert!(group.propose(Bytes::from_static(b"b")).await.is_err(), "nor append");
+    });
+}
+
+#[test]
+fn a_round_answers_only_those_who_came_before_it() {
+    block_on(async {
+        let cluster = Cluster::new(60_000).await;
+        cluster.write("a").await;
+        // A try says nothing if the first round began late, or the leader gave up meanwhile.
+        for _ in 0..20 {
+            let node = cluster.node(cluster.leader().await);
+            let ask = || {
+                let (group, done) = (node.group.clone(), Arc::new(AtomicBool::new(false)));
+                let told = done.clone();
+                let asked = spawn(async move {
+                    let result = group.read_barrier(Duration::from_secs(5)).await;
+                    told.store(true, Ordering::SeqCst);
+                    result
+                });
+                (asked, done)
+            };
+            node.gate.close();
+            let (first, _) = ask();
+            time::sleep(Duration::from_millis(50)).await;
+            let (second, is_answered) = ask();
+            time::sleep(Duration::from_millis(20)).await;
+            node.gate.let_through();
+            let first = time::timeout(Duration::from_millis(300), first).await;
+            time::sleep(Duration::from_millis(50)).await;
+            let early = is_answered.load(Ordering::SeqCst);
+            node.gate.open();
+            let second = second.await.unwrap();
+            if matches!(first, Ok(Ok(Ok(())))) && second.is_ok() {
+                assert!(!early, "answered by a round that began before the question");
+                return;
+            }
+        }
+        panic!("no round ended while the gate was closed");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use super::i13::CAUGHT_UP;
 use super::*;
-use crate::history::{DumpBatch, Outcome, Replica, Row, Value};
+use crate::history::{DumpBatch, Expiry, Outcome, Replica, Row, Value};
 
 fn value(sequence: i32, index: i32) -> Value {
     Value { writer: 1, sequence, index }
@@ -142,12 +142,32 @@ fn bad_histories_are_found_by_the_right_oracle() {
         ("unexpected error", "I7", with(13, done(2, Outcome::Refused { code: 14, message: "crc".into() }))),
         ("two leaders in a term", "I10", with(3, probe(2, 2, 2, [0, 0, 1, 1, 1]))),
         ("log that cannot be read", "I13", with(18, unreadable)),
-        ("log that starts late", "I1", with(18, late_start)),
+        ("log that starts late", "I13", with(18, late_start)),
         ("no progress", "liveness", with(15, Event::Progress { what: "w1 stuck".into(), kept: false })),
     ];
     for (what, expected, events) in cases {
         assert_eq!(judge(&events), Some(expected), "{what}");
     }
+}
+
+#[test]
+fn entries_expire_neither_early_nor_never() {
+    let second =
+        Event::Dump { node: 2, bucket: 0, log_start: 2, high_watermark: 5, batches: Ok(vec![batch(2, 1, 1), batch(3, 2, 2)]) };
+    let judged = |log_start_ns: u64, expiry: Expiry| {
+        let mut events = good();
+        let Some(Event::Start { expiring, .. }) = events.first_mut() else { panic!("a history begins with its start") };
+        expiring.insert(0, expiry);
+        let mut oracles = Oracles::default();
+        for (at, event) in events[..16].iter().enumerate() {
+            assert_eq!(oracles.observe(at as u64 * 1_000_000, event), Ok(()));
+        }
+        oracles.observe(log_start_ns, &second).err().map(|violation| violation.oracle)
+    };
+    // The first batch was sent after 1 ms and acked after 4, the last one was acked after 13.
+    assert_eq!(judged(100_000_000, Expiry { kept_ms: 99, gone_ms: 92 }), None);
+    assert_eq!(judged(100_000_000, Expiry { kept_ms: 100, gone_ms: 92 }), Some("I13"));
+    assert_eq!(judged(100_000_000, Expiry { kept_ms: 99, gone_ms: 91 }), Some("I13"), "the second batch was acked after 8 ms");
 }
 
 #[test]
