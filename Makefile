@@ -39,7 +39,7 @@ sim-smoke: sim-build ## what CI runs of it: known seeds, 8 others, one planted b
 sweep: sim-build ## many seeds: make sweep N=500
 	@$(SIM) sweep -n $(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) --out $(SIM_OUT)
 mutants: sim-build ## planted bugs: how many seeds until each is caught; writes docs/MUTANTS.md: make mutants [IDS=R01,L04] [N=200]
-	@$(SIM) mutants --seeds $(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(IDS),--ids $(IDS),--minimise 60 --table docs/MUTANTS.md) --out $(SIM_OUT)
+	@$(SIM) mutants --seeds $(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(IDS),--ids $(IDS),--minimise 150 --table docs/MUTANTS.md) --out $(SIM_OUT)
 scenarios: sim-build ## failures that users of Fluss reported, also with the planted bugs they name
 	@$(SIM) scenarios -j $(JOBS) --out $(SIM_OUT) && $(SIM) scenarios --prove -j $(JOBS) --out $(SIM_OUT)
 clients: setup ## the official clients against three real nodes: fluss-rs suite, pyfluss

@@ -18,6 +18,13 @@ const SPANS: u64 = 16;
 const SPAN_MS_MIN: u64 = 100;
 const CALM_MS_MIN: u64 = 500;
 const PAUSE_MS_MAX: u64 = 10_000;
+/// Snapshots are taken, and files end, as early as in any run.
+const FEW_ENTRIES: u64 = 5;
+const UPKEEP_MS: u64 = 300;
+/// Lookups are many and meet the few keys that change.
+const FEW_KEYS: u64 = 2;
+const LOOK_MS: u64 = 20;
+const FILE_BYTES: u64 = 64 << 10;
 /// Groups have leaders by then.
 const FIRST_ACTION_MS: u64 = 1_000;
 
@@ -80,7 +87,7 @@ fn shorten(best: &mut Plan, judge: &mut Judge<'_>) {
 }
 
 /// Guesses that save many runs where they are right: what happened last is what matters, it could have happened earlier, one writer is
-/// enough, and it may be slow.
+/// enough, fewer entries and keys are, and it may be slow.
 fn leap(best: &mut Plan, judge: &mut Judge<'_>) {
     let last = |plan: &Plan, count: usize| {
         let mut plan = plan.clone();
@@ -111,6 +118,18 @@ fn leap(best: &mut Plan, judge: &mut Judge<'_>) {
         };
         take(best, (0..logs + keyed).map(only).collect(), judge);
     }
+    let mut eager = best.clone();
+    (eager.environment.compact_entries, eager.environment.tail_entries, eager.environment.upkeep_ms) =
+        (FEW_ENTRIES, 0, UPKEEP_MS);
+    eager.environment.journal_file_bytes = eager.environment.journal_file_bytes.min(FILE_BYTES);
+    take(best, vec![eager], judge);
+    let mut curious = best.clone();
+    curious.workload.keyed.iter_mut().for_each(|table| table.keys = table.keys.min(FEW_KEYS));
+    for looker in &mut curious.workload.lookers {
+        looker.pause_ms = looker.pause_ms.min(LOOK_MS);
+        looker.stray_ms = if looker.stray_ms == 0 { 0 } else { looker.stray_ms.min(LOOK_MS) };
+    }
+    take(best, vec![curious], judge);
     let slower = |times: u64| {
         let mut plan = best.clone();
         let Workload { writers, keyed_writers, .. } = &mut plan.workload;

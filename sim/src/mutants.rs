@@ -87,6 +87,15 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("W06", "a duplicate is answered with the end offset", &["I2", "I7"]),
 ];
 
+/// What some hundred seeds may miss, and why.
+pub const RARE: &[(&str, &str)] = &[
+    (
+        "M11",
+        "needs a leader that is wiped while what it sent before still waits at another node, frozen or for its disk: about one seed in a hundred",
+    ),
+    ("M14", "needs a replica of the catalog that fails while all buckets of its node go on: about one seed in a hundred"),
+];
+
 /// Rows of the catalogue that this code cannot hold, and why.
 pub const NOT_PLANTED: &[&str] = &[
     "R04 (a vote is saved only when the term changes): openraft names whom it votes for together with the term; what it saves later in a term is only that the vote was granted",

@@ -130,10 +130,10 @@ impl StateMachine {
 
     /// Whoever waits for this machine learns that it is over.
     fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        if result.is_err() {
-            self.shared.broken.store(true, Ordering::SeqCst);
+        match result {
+            Ok(_) => self.shared.installed.notify_waiters(),
+            Err(_) => self.shared.end(),
         }
-        self.shared.installed.notify_waiters();
         result
     }
 }

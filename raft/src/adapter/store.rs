@@ -164,7 +164,7 @@ impl RaftLogStorage<Types> for LogStore {
         let shared = self.shared.clone();
         let told = move |result: io::Result<()>| {
             if result.is_err() {
-                shared.broken.store(true, Ordering::SeqCst);
+                shared.end();
             }
             callback.io_completed(result);
         };

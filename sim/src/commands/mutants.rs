@@ -3,7 +3,7 @@
 use super::minimise::{Enough, shrink};
 use super::{VIOLATED, lock};
 use clap::Args;
-use floss_sim::mutants::{MUTANTS, Mutant, NOT_PLANTED};
+use floss_sim::mutants::{MUTANTS, Mutant, NOT_PLANTED, RARE};
 use floss_sim::parent::{self, Job, Red, Task};
 use floss_sim::plan::generate;
 use std::collections::BTreeMap;
@@ -168,6 +168,14 @@ fn table(score: &[(&Mutant, Option<Caught>)], arguments: &Mutants) -> String {
                 write(&mut text, format!("| {id} | {what} | {seed} | {after:.1} s | {}{fits} | {small} |", red.oracle));
             }
         }
+    }
+    let missed: Vec<&Mutant> = score.iter().filter(|(_, caught)| caught.is_none()).map(|(mutant, _)| *mutant).collect();
+    if !missed.is_empty() {
+        write(&mut text, "\n## Survivors\n".to_owned());
+    }
+    for Mutant { id, .. } in missed {
+        let why = RARE.iter().find(|(rare, _)| rare == id).map_or("nobody knows why", |(_, why)| *why);
+        write(&mut text, format!("- {id}: {why}"));
     }
     write(&mut text, "\n## Not for the simulator\n\nThese change nothing that a run could show, or need what no plan contains; the text says who notices.\n".to_owned());
     for Mutant { id, what, .. } in MUTANTS.iter().filter(|mutant| mutant.expected.is_empty()) {
