@@ -445,6 +445,7 @@ mod tests {
             }
         }
         assert_eq!(seeds.len(), 28, "{seeds:?}");
-        assert!(seeds.values().all(|count| *count >= 50), "{seeds:?}");
+        // A sweep demands that each takes effect in a fifth of its seeds.
+        assert!(seeds.values().all(|count| *count > 40), "{seeds:?}");
     }
 }
