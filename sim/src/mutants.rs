@@ -88,12 +88,9 @@ pub const MUTANTS: &[Mutant] = &[
 ];
 
 /// What some hundred seeds may miss, and why.
-pub const RARE: &[(&str, &str)] = &[
-    (
-        "M11",
-        "needs a leader that is wiped while what it sent before still waits at another node, frozen or for its disk: about one seed in a hundred",
-    ),
-    ("M14", "needs a replica of the catalog that fails while all buckets of its node go on: about one seed in a hundred"),
+pub const RARE: &[&str] = &[
+    "M11: needs a leader that is wiped while what it sent before still waits at another node, frozen or for its disk: about one seed in a hundred",
+    "M14: needs a replica of the catalog that fails while all buckets of its node go on: about one seed in a hundred",
 ];
 
 /// Rows of the catalogue that this code cannot hold, and why.

@@ -174,8 +174,11 @@ fn table(score: &[(&Mutant, Option<Caught>)], arguments: &Mutants) -> String {
         write(&mut text, "\n## Survivors\n".to_owned());
     }
     for Mutant { id, .. } in missed {
-        let why = RARE.iter().find(|(rare, _)| rare == id).map_or("nobody knows why", |(_, why)| *why);
-        write(&mut text, format!("- {id}: {why}"));
+        let why = RARE
+            .iter()
+            .find(|why| why.starts_with(*id))
+            .map_or_else(|| format!("{id}: nobody knows why"), |why| (*why).to_owned());
+        write(&mut text, format!("- {why}"));
     }
     write(&mut text, "\n## Not for the simulator\n\nThese change nothing that a run could show, or need what no plan contains; the text says who notices.\n".to_owned());
     for Mutant { id, what, .. } in MUTANTS.iter().filter(|mutant| mutant.expected.is_empty()) {
