@@ -124,15 +124,16 @@ fn numbered(plan: &Plan) -> BTreeMap<BucketNo, (usize, usize)> {
 /// What retention owes where entries expire.
 fn expiring(plan: &Plan) -> BTreeMap<BucketNo, Expiry> {
     let ttl_ms = plan.workload.log_ttl_ms;
-    if ttl_ms == 0 {
-        return BTreeMap::new();
-    }
     let slack_ms = plan.clock_slack_ms();
     // Nobody looks after old entries within a shorter calm.
     let looked = plan.calm_ms >= plan.environment.upkeep_ms + UPKEEP_GRACE_MS && !plan.environment.unrecoverable;
     let gone_ms = if looked { ttl_ms + slack_ms + plan.calm_ms + UPKEEP_GRACE_MS } else { u64::MAX };
     let expiry = Expiry { kept_ms: ttl_ms.saturating_sub(slack_ms), gone_ms };
-    (0..plan.buckets()).filter(|bucket| plan.keyed_of(*bucket).is_none()).map(|bucket| (bucket, expiry)).collect()
+    plan.tables()
+        .filter(|table| plan.expires(*table))
+        .flat_map(|table| plan.buckets_of(table))
+        .map(|bucket| (bucket, expiry))
+        .collect()
 }
 
 async fn set_up(handle: &Handle, cluster: &Cluster, plan: &Arc<Plan>, recorder: &Recorder) -> Option<Vec<i64>> {

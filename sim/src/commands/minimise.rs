@@ -47,7 +47,7 @@ pub struct Explain {
 }
 
 /// When to stop, however much smaller it could get.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Enough {
     pub time: Duration,
     /// Faults and batches that a person can read.

@@ -465,6 +465,32 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_kept_are_those_of_the_moment() {
+        block_on(async {
+            for seed in 0..20 {
+                let disk = disk(seed);
+                disk.create("d/old", 1).await.unwrap();
+                disk.sync_dir("d").await.unwrap();
+                let (other, started) = (disk.clone(), time::Instant::now());
+                let waiting = madsim::task::spawn(async move {
+                    other.moved(Duration::from_secs(9)).await;
+                    started.elapsed()
+                });
+                time::sleep(Duration::from_millis(1)).await;
+                // This one was never durable under its name, so it is not waited for.
+                disk.create("d/fresh", 1).await.unwrap();
+                disk.rename("d/fresh", "d/spare").await.unwrap();
+                time::sleep(Duration::from_secs(1)).await;
+                disk.rename("d/old", "d/new").await.unwrap();
+                let waited = waiting.await.unwrap();
+                assert!((Duration::from_secs(1)..Duration::from_secs(9)).contains(&waited), "{waited:?}");
+                let (after, loss) = disk.lose_power(Names::Kept);
+                assert_eq!((after.list("d").await.unwrap(), loss.lost_names), (vec!["new".to_owned(), "spare".to_owned()], 0));
+            }
+        });
+    }
+
+    #[test]
     fn a_killed_process_loses_nothing() {
         block_on(async {
             let disk = disk(1);

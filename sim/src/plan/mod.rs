@@ -351,6 +351,11 @@ impl Plan {
         self.workload.tables.get(table).copied().or_else(|| Some(self.keyed(table)?.buckets)).unwrap_or(0)
     }
 
+    /// Whether old entries of a table go. Changelogs are kept.
+    pub fn expires(&self, table: usize) -> bool {
+        self.workload.log_ttl_ms > 0 && self.keyed(table).is_none()
+    }
+
     /// `None` for log tables.
     pub fn keyed(&self, table: usize) -> Option<&KeyedTable> {
         self.workload.keyed.get(table.checked_sub(self.workload.tables.len())?)

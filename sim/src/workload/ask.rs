@@ -104,7 +104,7 @@ impl Asker {
         let (table_id, first_bucket, draws) = (shared.table_ids[table], shared.plan.first_bucket(table), source(1));
         let buckets = shared.plan.bucket_count(table).max(1) as u64;
         let pause_ms = *draws.pick(&[150, 400, 1_000]);
-        let expires = shared.plan.workload.log_ttl_ms > 0 && shared.plan.keyed(table).is_none();
+        let expires = shared.plan.expires(table);
         Self { shared, session, seen, draws, reader, table_id, first_bucket, buckets, nodes, pause_ms, expires }
     }
 

@@ -211,7 +211,7 @@ impl Scan {
     }
 
     fn expires(&self) -> bool {
-        self.shared.plan.workload.log_ttl_ms > 0 && self.plan.table < self.shared.plan.workload.tables.len()
+        self.shared.plan.expires(self.plan.table)
     }
 
     /// A log that begins late must have said so before, and the other way round.
