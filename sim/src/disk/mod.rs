@@ -426,7 +426,7 @@ impl DiskFile for SimFile {
 mod tests {
     use super::*;
     use floss_raft::env::disk_contract::check_disk;
-    use floss_raft::env::runtime::block_on;
+    use floss_raft::env::runtime::{block_on, spawn};
 
     const QUICK: Latency = Latency { sync_ms_min: 0, sync_ms_max: 1, read_miss_per_mille: 100 };
 
@@ -466,24 +466,26 @@ mod tests {
 
     #[test]
     fn names_that_are_kept_are_those_of_the_moment() {
+        const APART: Duration = Duration::from_millis(10);
+        const PATIENCE: Duration = Duration::from_secs(600);
         block_on(async {
             for seed in 0..20 {
                 let disk = disk(seed);
                 disk.create("d/old", 1).await.unwrap();
                 disk.sync_dir("d").await.unwrap();
                 let (other, started) = (disk.clone(), time::Instant::now());
-                let waiting = madsim::task::spawn(async move {
-                    other.moved(Duration::from_secs(9)).await;
+                let waiting = spawn(async move {
+                    other.moved(PATIENCE).await;
                     started.elapsed()
                 });
                 time::sleep(Duration::from_millis(1)).await;
                 // This one was never durable under its name, so it is not waited for.
                 disk.create("d/fresh", 1).await.unwrap();
                 disk.rename("d/fresh", "d/spare").await.unwrap();
-                time::sleep(Duration::from_secs(1)).await;
+                time::sleep(APART).await;
                 disk.rename("d/old", "d/new").await.unwrap();
                 let waited = waiting.await.unwrap();
-                assert!((Duration::from_secs(1)..Duration::from_secs(9)).contains(&waited), "{waited:?}");
+                assert!((APART..PATIENCE).contains(&waited), "{waited:?}");
                 let (after, loss) = disk.lose_power(Names::Kept);
                 assert_eq!((after.list("d").await.unwrap(), loss.lost_names), (vec!["new".to_owned(), "spare".to_owned()], 0));
             }
