@@ -202,6 +202,12 @@ impl Group {
         *self.inner.leadership.lock().expect("no panic happens while leadership is held")
     }
 
+    /// Why this replica does nothing any more, unless it was asked to stop.
+    pub fn failure(&self) -> Option<String> {
+        let ended = self.inner.metrics().running_state.err()?;
+        (!self.inner.closing.load(Ordering::SeqCst)).then(|| ended.to_string())
+    }
+
     pub fn pointers(&self) -> Pointers {
         let metrics = self.inner.metrics();
         let log = self.inner.journal.group(self.inner.id);
@@ -447,7 +453,9 @@ impl GroupInner {
     pub fn doubt(&self, node: NodeId) {
         if self.believed_leader() == Some(node) && node != self.me {
             reached!("leader_doubted");
-            self.elections.doubt(self.term());
+            self.elections.doubt(Some(self.term()));
+        } else if !mutant!("M20") {
+            self.elections.doubt(None);
         }
     }
 

@@ -213,7 +213,7 @@ impl Node {
                 log_start: 0,
                 high_watermark: 0,
                 writers_digest: 0,
-                failed: None,
+                failed: group.failure(),
             });
         }
         replicas.extend(self.shared.replicas.all().iter().map(|replica| probe_replica(replica)));

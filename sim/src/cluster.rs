@@ -20,7 +20,7 @@ use floss_tablet::kv::store::{KvBucketId, KvPosition, KvRange, KvStore, KvStoreE
 use madsim::runtime::Handle;
 use madsim::task::NodeId as SimNodeId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ const CLIENT_PORT: u16 = 9123;
 const PEER_PORT: u16 = 9124;
 /// A node that gave up is started again after so long, as an operator would.
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
+/// A node that knows that it cannot go on ends at once, if it is not frozen.
+const TIME_TO_TELL: Duration = Duration::from_secs(1);
 const READ_PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Cluster {
@@ -73,6 +75,9 @@ struct Life {
     node: Mutex<Option<Arc<Node>>>,
     trouble: Mutex<Option<String>>,
     stop: Notify,
+    frozen: AtomicBool,
+    /// Since when it runs without its replica of the catalog and says nothing.
+    mute_since: Mutex<Option<time::Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -384,11 +389,13 @@ impl Cluster {
     }
 
     pub fn pause(&self, number: NodeNo) {
+        lock(&self.members)[&number].life.frozen.store(true, Ordering::SeqCst);
         self.handle.pause(self.sim_id(number));
     }
 
     pub fn resume(&self, number: NodeNo) {
         self.handle.resume(self.sim_id(number));
+        lock(&self.members)[&number].life.frozen.store(false, Ordering::SeqCst);
     }
 
     pub fn disk(&self, number: NodeNo) -> SimDisk {
@@ -490,9 +497,14 @@ impl Cluster {
         Some(TableBucket { table_id, partition_id: None, bucket: BucketId(number) })
     }
 
-    /// Starts nodes again that gave up because of their disk; one that gave up without cause is a finding.
+    /// Starts nodes again that gave up because of their disk; one that gave up without cause is a finding, and so is one that cannot
+    /// take part and does not give up.
     pub async fn supervise(&self) {
         for number in self.nodes() {
+            if let Some(failure) = self.kept_quiet(number) {
+                self.recorder.push(Event::Broken { what: format!("n{number} goes on without the catalog: {failure}") });
+                return;
+            }
             let Some(trouble) = self.trouble(number) else { continue };
             if !lock(&self.members)[&number].excused {
                 self.recorder.push(Event::Broken { what: format!("n{number} gave up, its disk was fine: {trouble}") });
@@ -506,20 +518,35 @@ impl Cluster {
     }
 
     fn trouble(&self, number: NodeNo) -> Option<String> {
-        let life = {
-            let members = lock(&self.members);
-            let member = &members[&number];
-            if !member.up {
-                return None;
-            }
-            member.life.clone()
-        };
+        let life = self.life(number)?;
         let trouble = lock(&life.trouble).clone();
         trouble.or_else(|| {
             let probe = self.node(number)?.probe();
-            let failed = probe.replicas.into_iter().find(|replica| replica.failed.is_some())?;
+            // The catalog is the node's own matter: it ends without it.
+            let failed = probe.replicas.into_iter().find(|replica| replica.bucket.is_some() && replica.failed.is_some())?;
             Some(format!("{}: {}", failed.group, failed.failed.unwrap_or_default()))
         })
+    }
+
+    /// Why the catalog's replica failed, if the node has had time to say so and did not.
+    fn kept_quiet(&self, number: NodeNo) -> Option<String> {
+        let life = self.life(number)?;
+        let catalog = self.node(number)?.probe().replicas.into_iter().find(|replica| replica.bucket.is_none())?;
+        let is_mute = !life.frozen.load(Ordering::SeqCst) && lock(&life.trouble).is_none();
+        let mut mute_since = lock(&life.mute_since);
+        let failure = catalog.failed.filter(|_| is_mute);
+        if failure.is_none() {
+            *mute_since = None;
+            return None;
+        }
+        let since = *mute_since.get_or_insert_with(time::Instant::now);
+        failure.filter(|_| since.elapsed() >= TIME_TO_TELL)
+    }
+
+    fn life(&self, number: NodeNo) -> Option<Arc<Life>> {
+        let members = lock(&self.members);
+        let member = &members[&number];
+        member.up.then(|| member.life.clone())
     }
 
     /// Everything a replica holds.

@@ -273,6 +273,10 @@ pub enum Event {
     },
     /// Majorities may be gone: from here on no progress is promised, and no complete set of replicas at the end.
     Unrecoverable,
+    /// All is mended for a while, and progress is owed.
+    RestBegins,
+    /// Faults go on.
+    RestEnds,
     /// From here on nothing is broken.
     Healed,
     /// The cluster kept a promise of progress, or not, within the bound.
@@ -360,6 +364,8 @@ impl fmt::Display for Event {
             Self::Boot { node, boot } => write!(f, "boot n{node} boot={boot}"),
             Self::Down { node, boot } => write!(f, "down n{node} boot={boot}"),
             Self::Unrecoverable => write!(f, "unrecoverable"),
+            Self::RestBegins => write!(f, "rest begins"),
+            Self::RestEnds => write!(f, "rest ends"),
             Self::Healed => write!(f, "healed"),
             Self::Progress { what, kept } => write!(f, "progress kept={kept} {what}"),
             Self::Dump { node, bucket, log_start, high_watermark, batches } => {

@@ -3,7 +3,7 @@
 //! Purpose: run the shipped server under faults that are data, judge what clients and replicas saw, and say the seed that shows a
 //! bug. Only with `--cfg madsim` does it run clusters; the judging parts compile everywhere.
 //! Must not know: how the server works inside, beyond what `server::node` shows.
-//! Reading order: `draw`, `plan`, `history`, `oracle`, `recovery`, `recorder`, `disk`, `network`, `cluster`, `client`, `workload`, `nemesis`, `run`,
+//! Reading order: `draw`, `plan`, `history`, `oracle`, `recovery`, `recorder`, `disk`, `network`, `cluster`, `client`, `workload`, `progress`, `nemesis`, `run`,
 //! `parent`, `minimise`, `report`, `marks`, `mutants`, `regressions`, `scenarios`.
 #![allow(clippy::disallowed_methods)] // the harness itself reads files, starts processes and measures time
 
@@ -22,6 +22,8 @@ pub mod network;
 pub mod oracle;
 pub mod parent;
 pub mod plan;
+#[cfg(madsim)]
+pub mod progress;
 pub mod recorder;
 pub mod recovery;
 pub mod regressions;

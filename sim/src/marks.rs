@@ -38,6 +38,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("put_changed_nothing", ""),
     ("read_from_disk", ""),
     ("read_waited_for_fold", ""),
+    ("rested", ""),
     ("row_ids_taken_by_the_next_leader", ""),
     ("scan_outgrown", "needs scans of large tables: tests on real nodes"),
     ("scan_outlived_term", ""),

@@ -37,6 +37,8 @@ pub fn minimise(plan: Plan, judge: &mut Judge<'_>) -> Plan {
         leap(&mut best, judge);
         let all = best.actions.clone();
         drop_items(&mut best, all, judge, |plan, actions| plan.actions = actions);
+        let all = best.rests_ms.clone();
+        drop_items(&mut best, all, judge, |plan, rests| plan.rests_ms = rests);
         let all = best.workload.writers.clone();
         drop_items(&mut best, all, judge, |plan, writers| plan.workload.writers = writers);
         let all = best.workload.keyed_writers.clone();
@@ -74,6 +76,7 @@ fn shorten(best: &mut Plan, judge: &mut Judge<'_>) {
         let mut plan = plan.clone();
         plan.heal_at_ms = (plan.heal_at_ms * part / 8).max(1);
         plan.actions.retain(|action| action.at_ms < plan.heal_at_ms);
+        plan.rests_ms.retain(|rest_ms| *rest_ms < plan.heal_at_ms);
         plan
     };
     while take(best, [1, 2, 4, 6, 7].map(|part| cut(best, part)).to_vec(), judge) {}
@@ -100,6 +103,7 @@ fn leap(best: &mut Plan, judge: &mut Judge<'_>) {
     let earlier = |plan: &Plan, by_ms: u64| {
         let mut plan = plan.clone();
         plan.actions.iter_mut().for_each(|action| action.at_ms -= by_ms);
+        plan.rests_ms = plan.rests_ms.iter().filter_map(|rest_ms| rest_ms.checked_sub(by_ms)).collect();
         plan.heal_at_ms -= by_ms;
         plan
     };
@@ -346,7 +350,7 @@ mod tests {
     fn only_what_is_needed_is_left() {
         let seed = (1..200).find(|seed| {
             let plan = generate(*seed, 60);
-            plan.actions.len() > 12 && is_red(&plan)
+            plan.actions.len() > 12 && !plan.rests_ms.is_empty() && is_red(&plan)
         });
         let plan = generate(seed.expect("such a plan is drawn"), 60);
         let mut runs = 0;
@@ -358,7 +362,7 @@ mod tests {
         assert_eq!(small.actions.len(), 2, "{:?}", small.actions);
         assert_eq!((small.workload.writers.len(), small.workload.readers.len()), (1, 0));
         assert_eq!((small.workload.tables.as_slice(), small.nodes), ([1].as_slice(), 3));
-        assert!(small.workload.keyed.is_empty() && small.workload.lookers.is_empty());
+        assert!(small.workload.keyed.is_empty() && small.workload.lookers.is_empty() && small.rests_ms.is_empty());
         assert!(small.workload.writers[0].spans_ms.iter().all(|(from, to)| to - from <= 2 * SPAN_MS_MIN), "{small:?}");
         assert!(small.heal_at_ms < plan.heal_at_ms && runs < 400, "{runs} runs");
     }

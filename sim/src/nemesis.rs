@@ -6,8 +6,10 @@ use crate::draw::{Draws, Stream};
 use crate::history::{Event, NodeNo, Replica};
 use crate::network::LinkCounts;
 use crate::plan::{Fault, Plan, Target};
+use crate::progress::{catches_up, goes_on};
 use crate::recorder::Recorder;
-use crate::workload::Shared;
+use crate::workload::{Mode, Shared};
+use floss_protocol::reached;
 use floss_raft::env::runtime::time;
 use floss_raft::env::runtime::time::Instant;
 use madsim::net::NetSim;
@@ -59,9 +61,11 @@ impl Nemesis {
                 moments.insert((end, 0, index));
             }
         }
-        moments.insert((plan.heal_at_ms, 2, usize::MAX));
+        moments.extend(plan.rests_ms.iter().map(|rest_ms| (*rest_ms, 2, usize::MAX)));
+        moments.insert((plan.heal_at_ms, 3, usize::MAX));
+        let mut rested = Duration::ZERO;
         for (at_ms, kind, index) in moments {
-            let at = start + Duration::from_millis(at_ms);
+            let at = start + rested + Duration::from_millis(at_ms);
             while Instant::now() < at {
                 if self.recorder.is_red() {
                     return;
@@ -71,6 +75,7 @@ impl Nemesis {
             match kind {
                 0 => self.end(index),
                 1 => self.begin(index),
+                2 => rested += self.rest().await,
                 _ => self.heal(),
             }
         }
@@ -233,15 +238,34 @@ impl Nemesis {
         }
     }
 
-    /// Ends everything that is active; afterwards nothing is broken.
+    /// Nothing is broken until everybody has made progress, however long that takes; how long it took.
+    async fn rest(&mut self) -> Duration {
+        let began = Instant::now();
+        self.mend();
+        self.recorder.push(Event::RestBegins);
+        self.shared.set_mode(Mode::Busy);
+        if goes_on(&self.cluster, &self.shared).await && catches_up(&self.cluster, &self.shared).await {
+            reached!("rested");
+        }
+        self.shared.set_mode(Mode::Planned);
+        self.cluster.links.add_loss(self.plan.environment.loss_per_mille as i64);
+        self.recorder.push(Event::RestEnds);
+        began.elapsed()
+    }
+
     fn heal(&mut self) {
+        self.mend();
+        self.recorder.push(Event::Healed);
+    }
+
+    /// Ends everything that is active; afterwards nothing is broken.
+    fn mend(&mut self) {
         let active: Vec<usize> = self.active.keys().copied().collect();
         for index in active {
             self.end(index);
         }
         self.cluster.links.mend_all();
         self.cluster.nodes().into_iter().for_each(|node| self.cluster.boot(node));
-        self.recorder.push(Event::Healed);
     }
 
     /// Summed over nodes.

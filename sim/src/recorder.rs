@@ -82,9 +82,10 @@ struct State {
 /// What happened since the heal.
 #[derive(Default)]
 struct Progress {
-    healed: bool,
+    /// Nothing is broken. What follows is counted from that moment on.
+    is_owed: bool,
     sent: BTreeSet<(BucketNo, WriterNo, i32)>,
-    /// Writers and buckets with an ack of a batch that was first sent after the heal.
+    /// Writers and buckets with an ack of a batch that was first sent since.
     acked: BTreeSet<(BucketNo, WriterNo)>,
     /// Makers of tables that got a clear answer.
     answered: BTreeSet<u32>,
@@ -223,8 +224,14 @@ impl Recorder {
 impl Progress {
     fn observe(&mut self, event: &Event) {
         match event {
-            Event::Healed => self.healed = true,
-            Event::Send { writer, bucket, sequence, first: true, .. } if self.healed => {
+            Event::RestBegins | Event::Healed => {
+                self.is_owed = true;
+                self.sent.clear();
+                self.acked.clear();
+                self.answered.clear();
+            }
+            Event::RestEnds => self.is_owed = false,
+            Event::Send { writer, bucket, sequence, first: true, .. } if self.is_owed => {
                 self.sent.insert((*bucket, *writer, *sequence));
             }
             Event::Done { writer, bucket, sequence, outcome: Outcome::Acked { .. } | Outcome::Put { .. }, .. }
@@ -232,7 +239,7 @@ impl Progress {
             {
                 self.acked.insert((*bucket, *writer));
             }
-            Event::Table { maker, outcome, .. } if self.healed && !matches!(outcome, TableOutcome::Unknown { .. }) => {
+            Event::Table { maker, outcome, .. } if self.is_owed && !matches!(outcome, TableOutcome::Unknown { .. }) => {
                 self.answered.insert(*maker);
             }
             Event::Fetch { reader, bucket, rows, .. } => {

@@ -54,6 +54,11 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "liveness: frozen while another was elected and wiped, a node then read what that one had sent before, and trusted it for ever",
     },
     Regression {
+        name: "seed-302-60",
+        plan: include_str!("../plans/seed-302-60.json"),
+        story: "liveness: a node was wiped while another, frozen until then, handled the message that named it leader; the other trusted it for ever",
+    },
+    Regression {
         name: "seed-28-60",
         plan: include_str!("../plans/seed-28-60.json"),
         story: "panic: a table was dropped while its machine was about to apply, and took the entries of a log that was gone for applied",

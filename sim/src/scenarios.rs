@@ -232,6 +232,7 @@ impl Scenario {
             nodes: 3,
             spares: 0,
             heal_at_ms: end + 500,
+            rests_ms: Vec::new(),
             calm_ms: 3_000,
             environment: plain_environment(),
             workload: if self.keyed { keyed_workload() } else { log_workload() },

@@ -48,9 +48,13 @@ impl Elections {
         self.state().patient_until.is_some_and(|until| Instant::now() < until)
     }
 
-    pub fn doubt(&self, term: u64) {
+    /// The leader of `term` has lost its leadership. `None`: so has a node that is not known to lead; what it sent before that may be
+    /// under way here, and name it.
+    pub fn doubt(&self, term: Option<u64>) {
         let mut state = self.state();
-        (state.doubted_term, state.trusted_term, state.asked_term) = (Some(term), None, None);
+        if term.is_some() {
+            (state.doubted_term, state.trusted_term, state.asked_term) = (term, None, None);
+        }
         state.doubts += 1;
     }
 
@@ -135,12 +139,24 @@ mod tests {
         elections.trust(7, Some(doubts));
         assert!(elections.is_settled(7), "it showed that it leads");
         let doubts = elections.doubts();
-        elections.doubt(7);
+        elections.doubt(Some(7));
         elections.trust(7, Some(doubts));
         assert!(!elections.is_settled(7) && elections.doubted_term().is_none(), "it has to be asked");
-        elections.doubt(7);
+        elections.doubt(Some(7));
         elections.trust(7, Some(elections.doubts()));
         assert!(elections.is_settled(7) && elections.doubted_term().is_none(), "it showed it again, later");
+    }
+
+    #[test]
+    fn a_message_that_names_a_leader_which_died_meanwhile_shows_nothing() {
+        let elections = Elections::default();
+        let doubts = elections.doubts();
+        elections.doubt(None);
+        elections.trust(7, Some(doubts));
+        assert!(!elections.is_settled(7), "it has to be asked");
+        elections.trust(7, Some(elections.doubts()));
+        elections.doubt(None);
+        assert!(elections.is_settled(7) && elections.doubted_term().is_none(), "somebody else died");
     }
 
     #[test]
@@ -151,7 +167,7 @@ mod tests {
         elections.trust(7, Some(elections.doubts()));
         elections.trust(7, None);
         assert!(elections.is_settled(7), "it has answered since");
-        elections.doubt(7);
+        elections.doubt(Some(7));
         elections.trust(7, None);
         assert!(!elections.is_settled(7), "it has to be asked again");
     }

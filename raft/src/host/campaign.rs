@@ -84,7 +84,7 @@ async fn ask_leader(host: Host, group: Group, leader: NodeId, term: u64) {
             Some(true) => return inner.elections.trust(term, Some(doubts)),
             Some(false) => {
                 reached!("leader_by_hearsay_doubted");
-                inner.elections.doubt(term);
+                inner.elections.doubt(Some(term));
                 return host.inner.campaigns.notify_one();
             }
             None => time::sleep(ASK_EVERY).await,

@@ -47,6 +47,7 @@ impl Oracle for Promises {
     fn observe(&mut self, at_ns: u64, event: &Event) -> Result<(), String> {
         match event {
             Event::Progress { what, kept: true } if what == ALL_LED => self.fresh_from_ns = Some(at_ns),
+            Event::RestEnds => self.fresh_from_ns = None,
             Event::Table { maker, name, op, sent_ns, outcome } => {
                 let is_fresh = self.fresh_from_ns.is_some_and(|from| *sent_ns >= from);
                 return match op {
@@ -154,6 +155,9 @@ mod tests {
             if *name == "calm" {
                 return oracle.observe(at_ns, &Event::Progress { what: ALL_LED.into(), kept: true });
             }
+            if *name == "faults" {
+                return oracle.observe(at_ns, &Event::RestEnds);
+            }
             let (maker, name, op, outcome) = (*maker, name.to_string(), *op, outcome.clone());
             oracle.observe(at_ns, &Event::Table { maker, name, op, sent_ns: at_ns, outcome })
         });
@@ -189,6 +193,8 @@ mod tests {
         assert!(breaks(&[(0, "t0", Look, Absent)]), "made before the run, and never dropped");
         assert!(!breaks(&[create(), look(5), drop(), look(5)]));
         assert!(breaks(&[create(), drop(), (0, "calm", Look, Done), look(5)]));
+        let calm_is_over = [create(), drop(), (0, "calm", Look, Done), (0, "faults", Look, Done), look(5)];
+        assert!(!breaks(&calm_is_over), "somebody may be behind again");
         assert!(breaks(&[create(), look(5), look(6)]), "it was created once");
         assert!(breaks(&[create(), look(5), (0, "t0", Look, Id(5))]), "an id is for one table");
         assert!(breaks(&[create(), (0, "t0", List, names(&["t0"]))]));

@@ -19,7 +19,7 @@ impl Plan {
     }
 
     /// What could not be played. A fault that names a node or a bucket that is not there is none of it: it hits nobody.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         if self.nodes == 0 {
             return Err("nodes: expected at least 1, found 0".to_owned());
         }
@@ -28,6 +28,16 @@ impl Plan {
                 let (heal_at_ms, at_ms) = (self.heal_at_ms, action.at_ms);
                 return Err(format!("actions[{at}].at_ms: expected less than heal_at_ms={heal_at_ms}, found {at_ms}"));
             }
+        }
+        if let Some((at, rest_ms)) = self.rests_ms.iter().enumerate().find(|(_, rest_ms)| **rest_ms >= self.heal_at_ms) {
+            let heal_at_ms = self.heal_at_ms;
+            return Err(format!("rests_ms[{at}]: expected less than heal_at_ms={heal_at_ms}, found {rest_ms}"));
+        }
+        if self.environment.unrecoverable && !self.rests_ms.is_empty() {
+            return Err(format!(
+                "rests_ms: expected none where no progress is owed (unrecoverable), found {}",
+                self.rests_ms.len()
+            ));
         }
         if let Some(table) = self.tables().find(|table| self.bucket_count(*table) < 1) {
             return Err(format!("table {table}: expected at least one bucket, found {}", self.bucket_count(table)));
@@ -66,6 +76,10 @@ mod tests {
         let (heal, tables, all) = (keyed.heal_at_ms, keyed.workload.tables.len(), keyed.tables().end);
         let late = format!("actions[1].at_ms: expected less than heal_at_ms={heal}, found {heal}");
         assert_eq!(broken(&|plan| plan.actions[1].at_ms = heal), late);
+        let late = format!("rests_ms[1]: expected less than heal_at_ms={heal}, found {heal}");
+        assert_eq!(broken(&|plan| plan.rests_ms = vec![1, heal]), late);
+        let lost = "rests_ms: expected none where no progress is owed (unrecoverable), found 1";
+        assert_eq!(broken(&|plan| (plan.rests_ms, plan.environment.unrecoverable) = (vec![1], true)), lost);
         assert_eq!(broken(&|plan| plan.workload.tables[0] = 0), "table 0: expected at least one bucket, found 0");
         let writer = format!("writers[0].table: expected less than {tables}, found {tables}");
         assert_eq!(broken(&|plan| plan.workload.writers[0].table = tables), writer);

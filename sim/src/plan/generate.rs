@@ -16,7 +16,8 @@ pub fn generate(seed: u64, seconds: u64) -> Plan {
     let heal_at_ms = total_ms - calm_ms;
     let workload = workload(&swarm);
     let environment = environment(&swarm, nodes);
-    let mut plan = Plan { seed, nodes, spares: 0, heal_at_ms, calm_ms, environment, workload, actions: Vec::new() };
+    let mut plan =
+        Plan { seed, nodes, spares: 0, heal_at_ms, rests_ms: Vec::new(), calm_ms, environment, workload, actions: Vec::new() };
     // A stream of its own: what log tables see does not depend on it.
     let keyed_swarm = draws.source(Stream::KeyedSwarm, 0);
     add_keyed(&mut plan.workload, &keyed_swarm);
@@ -62,6 +63,9 @@ fn add_rare(plan: &mut Plan, late: &Source) {
     if late.chance(if plan.workload.keyed.is_empty() { 800 } else { 200 }) {
         plan.workload.log_ttl_ms = *late.pick(&[2_000, 5_000, 15_000]);
     }
+    let rests = if plan.environment.unrecoverable { 0 } else { *late.pick(&[0, 1, 2, 4]) };
+    plan.rests_ms = (0..rests).map(|_| within(late)).collect();
+    plan.rests_ms.sort_unstable();
 }
 
 fn environment(swarm: &Source, nodes: u64) -> Environment {
@@ -186,7 +190,7 @@ enum Recipe {
 /// How seldom these have an effect: a full disk hurts only who needs more room just then.
 fn emphasis(recipe: Recipe) -> u64 {
     match recipe {
-        Recipe::PowerAtRename => 4,
+        Recipe::PowerAtRename | Recipe::LeaderReborn => 4,
         Recipe::SlowThenPower | Recipe::BadLinks => 3,
         Recipe::RottenDisk | Recipe::Misdirected => 3,
         Recipe::PowerOne | Recipe::PowerLeader | Recipe::PowerAll | Recipe::FullDisk | Recipe::FailReads => 2,
@@ -352,11 +356,12 @@ impl Recipes {
             }
             Recipe::LeaderReborn => {
                 let leader = Target::LeaderOf(bucket);
-                let (late, gone) = match draws.below(4) {
+                let (late, gone) = match draws.below(6) {
                     // The one that dies is another, elected in its place.
                     0 | 1 => (Fault::Pause(leader), draws.between(1_500, 3_000)),
                     2 => (Fault::Pause(follower), draws.between(100, 2_000)),
-                    _ => (Fault::SlowDisk { target: Target::All, ms: draws.between(200, 1_000) }, draws.between(100, 2_000)),
+                    3 => (Fault::SlowDisk { target: Target::All, ms: draws.between(200, 1_000) }, draws.between(100, 2_000)),
+                    _ => (Fault::SlowDisk { target: follower, ms: draws.between(500, 2_000) }, draws.between(500, 3_000)),
                 };
                 vec![(0, gone + draws.between(300, 3_000), late), (gone, draws.between(10, 500), Fault::Wipe(leader))]
             }
@@ -429,6 +434,7 @@ mod tests {
             let json = serde_json::to_string(&plan).unwrap();
             assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
             assert!(plan.actions.iter().all(|action| action.at_ms < plan.heal_at_ms));
+            assert_eq!(plan.check(), Ok(()));
             assert!(plan.workload.writers.len() >= plan.workload.tables.len());
         }
         assert_ne!(generate(1, 60).actions, generate(2, 60).actions);

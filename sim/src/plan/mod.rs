@@ -23,6 +23,10 @@ pub struct Plan {
     pub spares: u64,
     /// Faults happen before this, then everything is healed.
     pub heal_at_ms: u64,
+    /// In between all is mended at these moments, ascending; nothing else happens before everybody has made progress. The plan's clock
+    /// stands still meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rests_ms: Vec<u64>,
     /// From the heal to the final checks the workload goes on for this long.
     pub calm_ms: u64,
     pub environment: Environment,
@@ -400,7 +404,7 @@ impl Plan {
             _ => 0,
         });
         // The last checks come after the calm.
-        let run_ms = 2 * (self.heal_at_ms + self.calm_ms) + 60_000;
+        let run_ms = 2 * (self.heal_at_ms + self.calm_ms) + 60_000 * (1 + self.rests_ms.len() as u64);
         2 * (skew + run_ms * drift / 1_000_000 + steps.sum::<u64>())
     }
 

@@ -194,6 +194,9 @@ impl<'a> Chart<'a> {
         if let Some(violation) = violation.filter(|violation| violation.at_ns > 0) {
             self.line(violation.at_ns, height, "violated");
         }
+        for rest in &self.timeline.rests {
+            self.line(rest.from_ns, height, "rest");
+        }
         if let Some(at_ns) = self.timeline.healed_ns {
             self.line(at_ns, height, "healed");
         }

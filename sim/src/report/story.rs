@@ -67,6 +67,12 @@ fn moments(timeline: &Timeline) -> Vec<(u64, String)> {
         let led = bucket.map_or_else(|| "the catalog".to_owned(), |bucket| format!("b{bucket}"));
         moments.extend(spans.iter().map(|span| (span.from_ns, format!("n{node} is seen to lead {led} in {}", span.what))));
     }
+    for rest in &timeline.rests {
+        moments.push((rest.from_ns, "all is mended for a while".to_owned()));
+        if rest.to_ns > 0 {
+            moments.push((rest.to_ns, "all go on; faults may come again".to_owned()));
+        }
+    }
     moments.extend(timeline.healed_ns.map(|at_ns| (at_ns, "everything is healed".to_owned())));
     moments.sort();
     moments

@@ -33,6 +33,8 @@ pub struct Timeline {
     pub buckets: u32,
     pub end_ns: u64,
     pub healed_ns: Option<u64>,
+    /// When all was mended for a while.
+    pub rests: Vec<Span>,
     /// Per action of the plan.
     pub faults: BTreeMap<usize, Span>,
     /// Per node: when it was up.
@@ -78,6 +80,10 @@ impl Timeline {
                 self.up.entry(*node).or_default().push(Span { from_ns: at_ns, to_ns: 0, what });
             }
             Event::Down { node, .. } => self.on_down(at_ns, *node),
+            Event::RestBegins => self.rests.push(Span { from_ns: at_ns, to_ns: 0, what: "rest".to_owned() }),
+            Event::RestEnds => {
+                self.rests.iter_mut().for_each(|rest| rest.to_ns = if rest.to_ns == 0 { at_ns } else { rest.to_ns })
+            }
             Event::Healed => self.healed_ns = Some(at_ns),
             Event::Send { writer, bucket, sequence, node, .. } => {
                 self.open.insert((*writer, *bucket, *sequence, *node), self.appends.len());

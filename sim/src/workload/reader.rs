@@ -24,6 +24,8 @@ const EARLIEST: i64 = -2;
 /// So many empty answers are no coincidence.
 const EMPTY_MAX: u32 = 20;
 const FINISH_BYTES: i32 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(2);
+const FINISH_PATIENCE: Duration = Duration::from_secs(15);
 
 struct Scan {
     shared: Arc<Shared>,
@@ -34,8 +36,9 @@ struct Scan {
     table_id: i64,
     /// Next wanted offset; `EARLIEST` at the start of a scan.
     next: BTreeMap<i32, i64>,
-    /// Where entries expire: offsets that were refused because the log begins above them, until the first answer from its start.
-    expired: BTreeMap<i32, i64>,
+    /// Where entries expire: nodes, and offsets that they refused because the log begins above them, until the first answer from its
+    /// start.
+    expired: BTreeMap<i32, (i32, i64)>,
     /// Answers of a node, one after the other, that held nothing although there was something to read.
     empty: BTreeMap<i32, u32>,
     seen: Arc<Seen>,
@@ -105,7 +108,7 @@ impl Scan {
                 Err(_) => fine = false,
             }
         }
-        let patience = Duration::from_millis(self.plan.max_wait_ms as u64 + 2_000);
+        let patience = Duration::from_millis(self.plan.max_wait_ms as u64) + self.patience();
         for Asked { node, sent_ns, answer } in asked {
             match answer.answer(patience).await {
                 Ok(response) => fine &= self.on_response(node, sent_ns, response),
@@ -122,6 +125,11 @@ impl Scan {
     /// Who was told small budgets gets large ones at the end: it must catch up in time.
     fn max_bytes(&self) -> i32 {
         if self.shared.mode() == Mode::Finish { self.plan.max_bytes.max(FINISH_BYTES) } else { self.plan.max_bytes }
+    }
+
+    /// Short, so that many calls fail; as long as that of real clients where nothing may fail: much is read from a slow disk then.
+    fn patience(&self) -> Duration {
+        if self.shared.mode() == Mode::Finish { FINISH_PATIENCE } else { PATIENCE }
     }
 
     fn request(&self, buckets: &[i32]) -> FetchLogRequest {
@@ -214,9 +222,10 @@ impl Scan {
         self.shared.plan.expires(self.plan.table)
     }
 
-    /// A log that begins late must have said so before, and the other way round.
+    /// A log that begins late must have said so before, and the other way round. Another node may not know yet that it leads no more.
     fn on_start(&mut self, bucket: i32, node: i32, log_start: i64) -> i64 {
-        if let Some(refused) = self.expired.remove(&bucket).filter(|refused| *refused >= log_start) {
+        let refused = self.expired.remove(&bucket);
+        if let Some((_, refused)) = refused.filter(|(by, refused)| *by == node && *refused >= log_start) {
             let bucket = self.first_bucket + bucket as u32;
             let what = format!("r{} was refused offset={refused} of b{bucket}, on n{node} it begins at {log_start}", self.reader);
             self.shared.recorder.push(Event::Broken { what });
@@ -264,7 +273,7 @@ impl Scan {
             && self.expires()
             && let Some(next) = self.next.get_mut(&bucket).filter(|next| **next >= 0)
         {
-            self.expired.insert(bucket, *next);
+            self.expired.insert(bucket, (node, *next));
             *next = EARLIEST;
             return false;
         }
