@@ -44,8 +44,8 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "protocol: a node that had just joined named a leader whose registration its catalog had not reached yet",
     },
     Regression {
-        name: "seed-16-60",
-        plan: include_str!("../plans/seed-16-60.json"),
+        name: "seed-54-60",
+        plan: include_str!("../plans/seed-54-60.json"),
         story: "liveness: an append waited on a slow disk while its leader was wiped; then it ended the doubt in that leader for ever",
     },
     Regression {
@@ -69,8 +69,8 @@ pub const REGRESSIONS: &[Regression] = &[
         story: "liveness: a leader whose offer was lost told the others to elect, and then refused the vote that they needed",
     },
     Regression {
-        name: "seed-80-60",
-        plan: include_str!("../plans/seed-80-60.json"),
+        name: "seed-50-60",
+        plan: include_str!("../plans/seed-50-60.json"),
         story: "I13: pieces of a snapshot came twice and late, one pushed the others out, and the rest was taken for all of it",
     },
     Regression {
