@@ -244,10 +244,12 @@ impl Nemesis {
         self.mend();
         self.recorder.push(Event::RestBegins);
         self.shared.set_mode(Mode::Busy);
-        if goes_on(&self.cluster, &self.shared).await && catches_up(&self.cluster, &self.shared).await {
+        let goes_on = goes_on(&self.cluster, &self.shared).await;
+        // As little is written from here on as the plan says.
+        self.shared.set_mode(Mode::Planned);
+        if goes_on && catches_up(&self.cluster, &self.shared).await {
             reached!("rested");
         }
-        self.shared.set_mode(Mode::Planned);
         self.cluster.links.add_loss(self.plan.environment.loss_per_mille as i64);
         self.recorder.push(Event::RestEnds);
         began.elapsed()

@@ -81,7 +81,8 @@ async fn ask_leader(host: Host, group: Group, leader: NodeId, term: u64) {
     while !host.inner.closing.load(Ordering::SeqCst) && inner.leader_by_hearsay() == Some((leader, term)) {
         let doubts = inner.elections.doubts();
         match network::ask_leads(&*host.inner.transport, group.id(), leader, ASK_TIMEOUT).await {
-            Some(true) => return inner.elections.trust(term, Some(doubts)),
+            // It is asked again if doubt arose meanwhile.
+            Some(true) => inner.elections.trust(term, Some(doubts)),
             Some(false) => {
                 reached!("leader_by_hearsay_doubted");
                 inner.elections.doubt(Some(term));

@@ -69,7 +69,7 @@ pub fn run(run: &Run) -> anyhow::Result<ExitCode> {
     let _lock = lock(&run.out)?;
     let mut tasks = Vec::new();
     if run.regressions {
-        tasks.extend(regressions(&run.out)?);
+        tasks.extend(known_plans(&run.out)?.into_iter().map(|(_, task)| task));
         for scenario in SCENARIOS {
             tasks.extend(scenarios::plans(scenario, 1, &run.out)?);
         }
@@ -130,14 +130,15 @@ fn verdict(summary: &Summary) -> u8 {
 }
 
 /// Known plans, written out for the children.
-fn regressions(out: &Path) -> anyhow::Result<Vec<Task>> {
+pub fn known_plans(out: &Path) -> anyhow::Result<Vec<(&'static Regression, Task)>> {
     let dir = out.join("plans");
     fs::create_dir_all(&dir)?;
-    let task = |known: &Regression| {
+    let task = |known: &'static Regression| {
         let path = dir.join(format!("{}.json", known.name));
         fs::write(&path, known.plan)?;
         let plan = Plan::parse(known.plan.as_bytes()).map_err(anyhow::Error::msg)?;
-        Ok(Task { seed: plan.seed, seconds: (plan.heal_at_ms + plan.calm_ms) / 1000, plan: Some(path) })
+        let seconds = (plan.heal_at_ms + plan.calm_ms) / 1000;
+        Ok((known, Task { seed: plan.seed, seconds, plan: Some(path) }))
     };
     REGRESSIONS.iter().map(task).collect()
 }

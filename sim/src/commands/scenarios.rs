@@ -1,6 +1,6 @@
-//! Named stories, and proof that each would notice what it is about.
+//! Named stories, and proof that they and the known plans would notice what they are about.
 
-use super::run::judge;
+use super::run::{judge, known_plans};
 use super::{UNKNOWN, VIOLATED, lock};
 use clap::Args;
 use floss_sim::parent::{self, Job, Summary, Task};
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub struct Scenarios {
     /// Some of them, by name; all if none is given.
     names: Vec<String>,
-    /// Runs each with the planted bugs it names, and demands that it is red.
+    /// Runs each with the planted bugs it names, and demands that it is red. So are the known plans, if no scenario is named.
     #[arg(long)]
     prove: bool,
     /// Lists them.
@@ -71,26 +71,33 @@ pub fn plans(scenario: &Scenario, seeds: u64, out: &Path) -> anyhow::Result<Vec<
 }
 
 fn prove(chosen: &[&Scenario], arguments: &Scenarios) -> anyhow::Result<ExitCode> {
-    let mut unproven = 0;
+    let mut claims = Vec::new();
     for scenario in chosen {
         for proof in scenario.proofs {
-            let job = Job {
-                tasks: plans(scenario, arguments.seeds.unwrap_or(24), &arguments.out)?,
-                jobs: arguments.jobs,
-                out: arguments.out.clone(),
-                mutant: Some((*proof).to_owned()),
-                stop_at_red: true,
-                ..Job::default()
-            };
-            let judged = parent::run_seeds(&job, |_| ());
-            let red = judged.iter().find_map(|one| Some((one.task.seed, one.red.as_ref()?)));
-            let (seeds, said) = match red {
-                Some((seed, red)) => (seed.to_string(), format!("{}: {:.90}", red.oracle, red.what.replace('\n', " "))),
-                None => ("-".to_owned(), format!("green with the bug in {} seeds", judged.len())),
-            };
-            unproven += usize::from(red.is_none());
-            println!("{:30} {proof:4} seed {seeds:3} {said}", scenario.name);
+            claims.push((scenario.name, *proof, plans(scenario, arguments.seeds.unwrap_or(24), &arguments.out)?));
         }
+    }
+    let known = if arguments.names.is_empty() { known_plans(&arguments.out)? } else { Vec::new() };
+    let known = known.into_iter().filter(|(plan, _)| !plan.proof.is_empty());
+    claims.extend(known.map(|(plan, task)| (plan.name, plan.proof, vec![task])));
+    let mut unproven = 0;
+    for (name, proof, tasks) in claims {
+        let job = Job {
+            tasks,
+            jobs: arguments.jobs,
+            out: arguments.out.clone(),
+            mutant: Some(proof.to_owned()),
+            stop_at_red: true,
+            ..Job::default()
+        };
+        let judged = parent::run_seeds(&job, |_| ());
+        let red = judged.iter().find_map(|one| Some((one.task.seed, one.red.as_ref()?)));
+        let (seeds, said) = match red {
+            Some((seed, red)) => (seed.to_string(), format!("{}: {:.90}", red.oracle, red.what.replace('\n', " "))),
+            None => ("-".to_owned(), format!("green with the bug in {} seeds", judged.len())),
+        };
+        unproven += usize::from(red.is_none());
+        println!("{name:30} {proof:4} seed {seeds:3} {said}");
     }
     println!("{unproven} not proven");
     Ok(ExitCode::from(if unproven == 0 { 0 } else { VIOLATED }))
