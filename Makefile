@@ -34,7 +34,7 @@ sim-build: setup
 	@mkdir -p $(dir $(FLOSS)) && ln -sf $(SIM) $(dir $(FLOSS))floss-sim
 sim: sim-build ## 64 seeds, each in two processes: make sim [SEEDS=1..64] [SEED=n] [PLAN=file]
 	@$(SIM) run --seeds $(or $(SEED),$(SEEDS)) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) $(if $(SEED)$(PLAN),,--regressions) $(addprefix --plan ,$(PLAN)) --out $(SIM_OUT)
-sim-smoke: sim-build ## what CI runs of it: known seeds, 8 others, one planted bug; under 2 minutes
+sim-smoke: sim-build ## what CI runs of it: known plans, 8 short seeds, two planted bugs; some 2 minutes
 	@scripts/sim-smoke $(SIM) $(SIM_OUT) $(JOBS)
 sweep: sim-build ## many seeds: make sweep N=500
 	@$(SIM) sweep -n $(or $(N),200) --seconds $(SECONDS_VIRTUAL) -j $(JOBS) --out $(SIM_OUT)

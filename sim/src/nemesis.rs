@@ -6,7 +6,7 @@ use crate::draw::{Draws, Stream};
 use crate::history::{Event, NodeNo, Replica};
 use crate::network::LinkCounts;
 use crate::plan::{Fault, Plan, Target};
-use crate::progress::{catches_up, goes_on};
+use crate::progress::{LOOK_EVERY, catches_up, goes_on};
 use crate::recorder::Recorder;
 use crate::workload::{Mode, Shared};
 use floss_protocol::reached;
@@ -70,7 +70,7 @@ impl Nemesis {
                 if self.recorder.is_red() {
                     return;
                 }
-                time::sleep_until(at.min(Instant::now() + Duration::from_millis(250))).await;
+                time::sleep_until(at.min(Instant::now() + LOOK_EVERY)).await;
             }
             match kind {
                 0 => self.end(index),

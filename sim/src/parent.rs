@@ -1,6 +1,7 @@
 //! Runs seeds in child processes, two per seed, and compares their traces byte for byte (I14).
 
 use crate::oracle::first_difference;
+use crate::plan::Plan;
 use crate::recorder::Counts;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// A plan that lies in a file.
+    pub fn of(plan: &Plan, file: PathBuf) -> Self {
+        Self { seed: plan.seed, seconds: (plan.heal_at_ms + plan.calm_ms) / 1000, plan: Some(file) }
+    }
+
     pub fn name(&self) -> String {
         let stem = self.plan.as_ref().and_then(|plan| plan.file_stem());
         stem.map_or_else(|| format!("seed-{}", self.seed), |stem| format!("plan-{}", stem.to_string_lossy()))

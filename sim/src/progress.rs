@@ -15,7 +15,7 @@ use std::time::Duration;
 const PROGRESS_WAIT: Duration = Duration::from_secs(20);
 /// From the end of new appends until replicas and readers must have everything.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Waits until every bucket has a leader and every writer new acks. False, and the run is red, if that takes too long.
 pub async fn goes_on(cluster: &Cluster, shared: &Shared) -> bool {
@@ -23,14 +23,14 @@ pub async fn goes_on(cluster: &Cluster, shared: &Shared) -> bool {
         && until(cluster, shared, PROGRESS_WAIT, "every writer goes on", || stuck_writer(shared)).await
 }
 
-/// Waits until every replica has what was committed when this was called, whatever is written meanwhile.
+/// Waits until every voter has what anybody had applied when this was called, whatever is written meanwhile.
 pub async fn catches_up(cluster: &Cluster, shared: &Shared) -> bool {
     let mut goals = BTreeMap::<u64, u64>::new();
     for (_, replica) in replicas(cluster) {
         let goal = goals.entry(replica.group).or_default();
         *goal = (*goal).max(replica.pointers[2]);
     }
-    until(cluster, shared, CATCH_UP_WAIT, "every replica has what was committed by then", || left_behind(cluster, &goals)).await
+    until(cluster, shared, CATCH_UP_WAIT, "every voter has what was committed by then", || left_behind(cluster, &goals)).await
 }
 
 pub async fn makers_are_answered(cluster: &Cluster, shared: &Shared) -> bool {

@@ -79,7 +79,7 @@ struct State {
     writers: BTreeMap<i64, WriterNo>,
 }
 
-/// What happened since the heal.
+/// What happened since everything was mended.
 #[derive(Default)]
 struct Progress {
     /// Nothing is broken. What follows is counted from that moment on.

@@ -6,7 +6,7 @@ use crate::draw::{Draws, Stream};
 use crate::history::{BucketNo, Event, Expiry, Replica};
 use crate::nemesis::Nemesis;
 use crate::plan::Plan;
-use crate::progress::{comes_to_rest, goes_on, makers_are_answered, replicas};
+use crate::progress::{LOOK_EVERY, comes_to_rest, goes_on, makers_are_answered, replicas};
 use crate::recorder::{Recorded, Recorder, now_ns};
 use crate::workload::{Layout, Mode, Shared, create_tables, keyed_rows, run_looker, run_maker, run_reader, run_writer};
 use floss_protocol::reached;
@@ -24,7 +24,6 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 const REST_WAIT: Duration = Duration::from_secs(8);
 /// A node looks at retention that much later than it means to.
 const UPKEEP_GRACE_MS: u64 = 3_000;
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SETUP_WAIT: Duration = Duration::from_secs(90);
 /// Virtual time after which a run is stuck, on top of what the plan says.
 const EXTRA: Duration = Duration::from_secs(300);

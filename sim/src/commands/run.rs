@@ -115,9 +115,14 @@ pub fn replay(replay: Replay) -> anyhow::Result<ExitCode> {
     let _lock = lock(&replay.out)?;
     let path = plan_file(&replay.plan);
     let plan = Plan::read(&path).map_err(anyhow::Error::msg)?;
-    let seconds = (plan.heal_at_ms + plan.calm_ms) / 1000;
-    let task = Task { seed: plan.seed, seconds, plan: Some(path) };
-    let job = Job { tasks: vec![task], twice: true, jobs: 1, out: replay.out, mutant: replay.mutant, ..Job::default() };
+    let job = Job {
+        tasks: vec![Task::of(&plan, path)],
+        twice: true,
+        jobs: 1,
+        out: replay.out,
+        mutant: replay.mutant,
+        ..Job::default()
+    };
     Ok(ExitCode::from(verdict(&judge(&job, &format!("plan {}", replay.plan.display())))))
 }
 
@@ -137,8 +142,7 @@ pub fn known_plans(out: &Path) -> anyhow::Result<Vec<(&'static Regression, Task)
         let path = dir.join(format!("{}.json", known.name));
         fs::write(&path, known.plan)?;
         let plan = Plan::parse(known.plan.as_bytes()).map_err(anyhow::Error::msg)?;
-        let seconds = (plan.heal_at_ms + plan.calm_ms) / 1000;
-        Ok((known, Task { seed: plan.seed, seconds, plan: Some(path) }))
+        Ok((known, Task::of(&plan, path)))
     };
     REGRESSIONS.iter().map(task).collect()
 }

@@ -65,7 +65,7 @@ pub fn plans(scenario: &Scenario, seeds: u64, out: &Path) -> anyhow::Result<Vec<
         let plan = scenario.plan(seed);
         let path = dir.join(format!("{}-{seed}.json", scenario.name));
         fs::write(&path, serde_json::to_string_pretty(&plan)?)?;
-        Ok(Task { seed, seconds: (plan.heal_at_ms + plan.calm_ms) / 1000, plan: Some(path) })
+        Ok(Task::of(&plan, path))
     };
     (1..=seeds).map(task).collect()
 }

@@ -23,7 +23,7 @@ pub struct Plan {
     pub spares: u64,
     /// Faults happen before this, then everything is healed.
     pub heal_at_ms: u64,
-    /// In between all is mended at these moments, ascending; nothing else happens before everybody has made progress. The plan's clock
+    /// In between all is mended at these moments; nothing else happens before everybody has made progress. The plan's clock
     /// stands still meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rests_ms: Vec<u64>,

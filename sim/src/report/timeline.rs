@@ -82,7 +82,9 @@ impl Timeline {
             Event::Down { node, .. } => self.on_down(at_ns, *node),
             Event::RestBegins => self.rests.push(Span { from_ns: at_ns, to_ns: 0, what: "rest".to_owned() }),
             Event::RestEnds => {
-                self.rests.iter_mut().for_each(|rest| rest.to_ns = if rest.to_ns == 0 { at_ns } else { rest.to_ns })
+                if let Some(rest) = self.rests.last_mut() {
+                    rest.to_ns = at_ns;
+                }
             }
             Event::Healed => self.healed_ns = Some(at_ns),
             Event::Send { writer, bucket, sequence, node, .. } => {
